@@ -1,0 +1,181 @@
+"""As whom may you send, with which keys: sending domains, DKIM keys and SMTP credentials."""
+
+import hashlib
+import secrets
+from typing import Self
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models.functions import Lower
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from billing.models import Account
+from domains.keys import EncryptedField, make_private_key, public_key_of
+
+
+def make_token() -> str:
+    """Unguessable and a valid DNS label: 20 characters of base 32 (100 bits)."""
+    return "".join(
+        secrets.choice("abcdefghijklmnopqrstuvwxyz234567") for _ in range(20)
+    )
+
+
+class DomainQuerySet(models.QuerySet["Domain"]):
+    def validated(self) -> Self:
+        return self.filter(validated_at__isnull=False)
+
+
+class Domain(models.Model):
+    """A sending domain of an account; it may send when all three records are validated."""
+
+    account = models.ForeignKey(
+        Account, on_delete=models.CASCADE, related_name="domains"
+    )
+    name = models.CharField(_("domain"), max_length=253)
+    token = models.CharField(
+        max_length=20, unique=True, default=make_token, editable=False
+    )
+    bounce_label = models.CharField(_("bounce label"), max_length=63, default="bounce")
+    validated_at = models.DateTimeField(_("validated"), null=True, blank=True)
+    checked_at = models.DateTimeField(_("last checked"), null=True, blank=True)
+    found = models.JSONField(_("what DNS showed"), default=dict, blank=True)
+    created_at = models.DateTimeField(_("added"), auto_now_add=True)
+
+    objects = DomainQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("domain")
+        verbose_name_plural = _("domains")
+        constraints = [
+            models.UniqueConstraint(
+                "account", Lower("name"), name="one_domain_per_account"
+            ),
+            # A claim of an unproved name must not keep its owner out, so only proof is exclusive.
+            models.UniqueConstraint(
+                Lower("name"),
+                condition=models.Q(validated_at__isnull=False),
+                name="one_validated_owner",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def bounce_host(self) -> str:
+        return f"{self.bounce_label}.{self.name}"
+
+    def make_keys(self) -> None:
+        """Both DKIM keys; the first one signs."""
+        for slot in DkimKey.Slot:
+            DkimKey.objects.create(
+                domain=self, slot=slot, active=slot == DkimKey.Slot.ONE
+            )
+
+
+class DkimKey(models.Model):
+    """One of the two keys of a domain: `r1` and `r2` are the selectors the customer's CNAME records name."""
+
+    class Slot(models.IntegerChoices):
+        ONE = 1, "DKIM 1"
+        TWO = 2, "DKIM 2"
+
+    domain = models.ForeignKey(Domain, on_delete=models.CASCADE, related_name="keys")
+    slot = models.PositiveSmallIntegerField(_("record"), choices=Slot)
+    private_key = EncryptedField(default=make_private_key, editable=False)
+    active = models.BooleanField(_("signs"), default=False)
+    created_at = models.DateTimeField(_("made"), auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("DKIM key")
+        verbose_name_plural = _("DKIM keys")
+        constraints = [
+            models.UniqueConstraint(fields=["domain", "slot"], name="one_key_per_slot"),
+            models.UniqueConstraint(
+                fields=["domain"],
+                condition=models.Q(active=True),
+                name="one_signing_key",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.selector}._domainkey of domain {self.domain_id}"
+
+    @property
+    def selector(self) -> str:
+        return f"r{self.slot}"
+
+    @property
+    def txt(self) -> str:
+        """The TXT record receivers read (RFC 6376 3.6.1)."""
+        return f"v=DKIM1; k=rsa; p={public_key_of(self.private_key)}"
+
+
+class CredentialQuerySet(models.QuerySet["SmtpCredential"]):
+    def usable(self) -> Self:
+        return self.filter(revoked_at__isnull=True)
+
+
+class SmtpCredential(models.Model):
+    """A generated user name and secret with which software logs in; only the secret's SHA-256 is kept."""
+
+    account = models.ForeignKey(
+        Account, on_delete=models.CASCADE, related_name="credentials"
+    )
+    name = models.CharField(
+        _("name"),
+        max_length=60,
+        help_text=_("Which software uses it, such as “shop-web”."),
+    )
+    username = models.CharField(
+        _("user name"), max_length=40, unique=True, editable=False
+    )
+    secret_sha256 = models.BinaryField(max_length=32, editable=False)
+    domain = models.ForeignKey(
+        Domain,
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        verbose_name=_("only for this domain"),
+    )
+    networks = ArrayField(
+        models.CharField(max_length=43),
+        default=list,
+        blank=True,
+        verbose_name=_("networks without AUTH"),
+        help_text=_(
+            "Client networks that may use the plain listener as this credential, such as 10.1.2.0/24."
+        ),
+    )
+    created_at = models.DateTimeField(_("made"), auto_now_add=True)
+    last_used_at = models.DateTimeField(
+        _("last used"), null=True, blank=True, editable=False
+    )
+    revoked_at = models.DateTimeField(_("revoked"), null=True, blank=True)
+
+    objects = CredentialQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("SMTP credential")
+        verbose_name_plural = _("SMTP credentials")
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.username})"
+
+    def reset_secret(self) -> str:
+        """A new secret, returned once; the old one stops at once. Save the row after it."""
+        secret = secrets.token_urlsafe(32)
+        self.secret_sha256 = hash_secret(secret)
+        if not self.username:
+            self.username = f"u{make_token()}"
+        return secret
+
+    def revoke(self) -> None:
+        self.revoked_at = timezone.now()
+        self.save(update_fields=["revoked_at"])
+
+
+def hash_secret(secret: str) -> bytes:
+    """The secret is 256 random bits, so a slow hash would protect nothing more."""
+    return hashlib.sha256(secret.encode()).digest()

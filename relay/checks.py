@@ -1,0 +1,28 @@
+"""System checks: a wrong setting is an error with an id, said at every start."""
+
+from typing import Any
+
+from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004
+
+from relay import settings
+
+
+@register(Tags.security)
+def settings_are_usable(**_kwargs: Any) -> list[CheckMessage]:
+    found: list[CheckMessage] = [
+        Error(f"{problem.name}={problem.value!r} cannot be used.", hint=f"Give {problem.wanted}.", id="relay.E001")
+        for problem in settings.env.problems
+    ]
+    if not settings.SECRET_KEY:
+        found.append(Error("RELAY_SECRET_KEY is empty.", hint="Give 50 or more random characters.", id="relay.E002"))
+    elif len(settings.SECRET_KEY) < 32:
+        found.append(Error("RELAY_SECRET_KEY is too short.", hint="Give 32 or more characters.", id="relay.E003"))
+    if settings.PRIVATE_MX and not settings.DEMO:
+        found.append(
+            Warning(
+                "RELAY_PRIVATE_MX is on: mail may be sent to hosts of your own network.",
+                hint="Leave it off outside demos and tests.",
+                id="relay.W001",
+            )
+        )
+    return found
