@@ -116,7 +116,6 @@ class Recipient(models.Model):
                 condition=models.Q(next_attempt_at__isnull=False),
                 name="recipient_due",
             ),
-            models.Index(fields=["message_id"], name="recipient_of_message"),
             GinIndex(
                 OpClass(Upper("address"), "gin_trgm_ops"), name="recipient_address"
             ),

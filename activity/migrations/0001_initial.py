@@ -288,7 +288,6 @@ class Migration(migrations.Migration):
                         fields=["domain", "account", "next_attempt_at"],
                         name="recipient_due",
                     ),
-                    models.Index(fields=["message_id"], name="recipient_of_message"),
                     django.contrib.postgres.indexes.GinIndex(
                         django.contrib.postgres.indexes.OpClass(
                             django.db.models.functions.text.Upper("address"),

@@ -1,0 +1,77 @@
+"""Doorbells: tell the deliverer that a lane has mail, without ever keeping anybody waiting.
+
+A bell is a Redis key that stands while one `deliver(domain)` task waits, so bells do not pile up. Nothing depends on
+it: the engine looks into PostgreSQL by itself, and a bell that cannot be rung is only a few seconds lost.
+"""
+
+import logging
+import threading
+from collections.abc import Iterable
+
+import redis
+from celery import current_app
+from django.conf import settings
+
+log = logging.getLogger(__name__)
+
+EXPIRES = 10
+TASK = "relay.deliver"
+
+
+def key(domain: str) -> str:
+    return f"bell:{domain}"
+
+
+class Ringer(threading.Thread):
+    """Rings in the background: callers leave domains in a set and go on."""
+
+    def __init__(self) -> None:
+        super().__init__(name="bell", daemon=True)
+        self.domains: set[str] = set()
+        self.wake = threading.Event()
+        self.lock = threading.Lock()
+        self.redis = redis.Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2)
+
+    def add(self, domains: Iterable[str]) -> None:
+        with self.lock:
+            self.domains.update(domains)
+        self.wake.set()
+
+    def run(self) -> None:
+        while True:
+            self.wake.wait()
+            self.wake.clear()
+            with self.lock:
+                domains, self.domains = self.domains, set()
+            try:
+                self._ring(sorted(domains))
+            except Exception as error:  # noqa: BLE001 - whatever the broker's trouble, mail must not notice
+                log.warning("bells not rung, the engine will look by itself: %s", error)
+
+    def _ring(self, domains: list[str]) -> None:
+        pipe = self.redis.pipeline(transaction=False)
+        for domain in domains:
+            pipe.set(key(domain), 1, nx=True, ex=EXPIRES)
+        for domain, standing in zip(domains, pipe.execute(), strict=True):
+            if standing:
+                current_app.send_task(TASK, [domain], queue="deliver", expires=60)
+
+
+_ringer: Ringer | None = None
+_starting = threading.Lock()
+
+
+def ring(domains: Iterable[str]) -> None:
+    """Returns at once. Started on first use, so that a forked web worker has a thread of its own."""
+    global _ringer
+    with _starting:
+        if _ringer is None or not _ringer.is_alive():
+            _ringer = Ringer()
+            _ringer.start()
+    _ringer.add(domains)
+
+
+def answered(domain: str) -> None:
+    """Take the bell down, before claiming: mail accepted from now on rings again."""
+    with redis.Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2) as client:
+        client.delete(key(domain))

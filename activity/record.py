@@ -1,0 +1,144 @@
+"""Record: what became of many recipients, in one statement; the only writer of every status after Pending.
+
+An outcome counts only for the attempt it belongs to, so a worker that comes late changes nothing. Remote text is
+cleaned and bounded first: recording must not fail on what a remote server said.
+"""
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from django.db import connection as django_connection
+from django.db import transaction
+from psycopg import AsyncConnection
+from uuid_utils.compat import uuid7
+
+from activity.outcome import Attempt, Outcome
+from activity.status import MOVES, WAITING, Status, sources_of
+from activity.text import clean, one_line
+
+# One array a column: psycopg sends each as one parameter, however many recipients there are.
+FIELDS = (
+    ("id", "uuid"),
+    ("attempt", "int2"),
+    ("at", "timestamptz"),
+    ("status", "text"),
+    ("reason", "text"),
+    ("stage", "text"),
+    ("code", "int2"),
+    ("enhanced", "text"),
+    ("reply", "text"),
+    ("host", "text"),
+    ("ip", "text"),
+    ("tls", "text"),
+    ("next_attempt_at", "timestamptz"),
+    ("note", "text"),
+)
+MOVE_PAIRS = ", ".join(f"('{source}', '{target}')" for source, targets in MOVES.items() for target in sorted(targets))
+
+RECORD = f"""
+WITH attempt AS (
+    SELECT * FROM unnest({", ".join(f"%({name})s::{kind}[]" for name, kind in FIELDS)})
+        AS attempt({", ".join(name for name, _ in FIELDS)})
+), moved AS (
+    UPDATE activity_recipient r
+    SET status = attempt.status, reason = attempt.reason, reply = attempt.reply,
+        next_attempt_at = attempt.next_attempt_at
+    FROM attempt
+    WHERE r.id = attempt.id AND r.id >= %(oldest)s AND r.attempt = attempt.attempt AND r.next_attempt_at IS NOT NULL
+        AND (r.status, attempt.status) IN ({MOVE_PAIRS})
+    RETURNING r.id
+)
+INSERT INTO activity_statusevent
+    (id, recipient_id, at, status, reason, stage, code, enhanced, reply, host, ip, tls, attempt, next_attempt_at, note)
+SELECT uuidv7(), id, at, status, reason, stage, code, enhanced, reply, host, ip::inet, tls, attempt, next_attempt_at, note
+FROM attempt JOIN moved USING (id)
+RETURNING recipient_id
+"""  # noqa: S608 - only names and statuses of ours are put in
+
+
+def _columns(attempts: Sequence[Attempt]) -> dict[str, list[Any]]:
+    columns: dict[str, list[Any]] = {name: [] for name, _ in FIELDS}
+    for attempt in attempts:
+        for (name, _), value in zip(FIELDS, _values(attempt), strict=True):
+            columns[name].append(value)
+    return columns
+
+
+def _values(attempt: Attempt) -> tuple[Any, ...]:
+    outcome = attempt.outcome
+    return (
+        attempt.recipient_id,
+        attempt.number,
+        attempt.at,
+        outcome.status.value,
+        str(outcome.reason),
+        outcome.stage,
+        outcome.code,
+        outcome.enhanced[:11],
+        clean(outcome.text),
+        one_line(outcome.host, 255),
+        outcome.ip,
+        one_line(outcome.tls, 200),
+        attempt.next_attempt_at,
+        clean(outcome.note),
+    )
+
+
+async def record(connection: AsyncConnection[Any], attempts: Sequence[Attempt], oldest: UUID) -> set[UUID]:
+    """Move and tell; the ids that moved. The others had been moved by a later attempt."""
+    cursor = await connection.execute(RECORD, {**_columns(attempts), "oldest": oldest})
+    return {key for (key,) in await cursor.fetchall()}
+
+
+class AttemptUnderWay(Exception):
+    """A report came before its email's attempt was recorded: it has to wait."""
+
+
+@transaction.atomic
+def record_report(recipient_id: UUID, outcome: Outcome, at: dt.datetime) -> bool:
+    """Carry out a non-delivery notification: Delivered → Soft or Hard bounce.
+
+    True if it changed the status; a repeated report changes nothing and tells nothing.
+    Raises AttemptUnderWay while the email is not final: its attempt's own record comes first.
+    """
+    with django_connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE activity_recipient SET status = %s, reason = %s, reply = %s, next_attempt_at = NULL "
+            "WHERE id = %s AND status = %s AND %s = ANY(%s) RETURNING attempt",
+            [
+                outcome.status.value,
+                str(outcome.reason),
+                clean(outcome.text),
+                recipient_id,
+                Status.DELIVERED.value,
+                Status.DELIVERED.value,
+                sources_of(outcome.status),
+            ],
+        )
+        if (moved := cursor.fetchone()) is None:
+            cursor.execute("SELECT status FROM activity_recipient WHERE id = %s", [recipient_id])
+            found = cursor.fetchone()
+            if found is not None and found[0] in WAITING:
+                raise AttemptUnderWay(str(recipient_id))
+            return False
+        cursor.execute(
+            "INSERT INTO activity_statusevent (id, recipient_id, at, status, reason, stage, code, enhanced, reply,"
+            " host, tls, attempt, note) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, '', %s, %s)",
+            [
+                uuid7(),
+                recipient_id,
+                at,
+                outcome.status.value,
+                str(outcome.reason),
+                outcome.stage,
+                outcome.code,
+                outcome.enhanced[:11],
+                clean(outcome.text),
+                one_line(outcome.host, 255),
+                moved[0],
+                clean(outcome.note),
+            ],
+        )
+    return True
