@@ -32,6 +32,7 @@ SIMULATOR_PORT = env.number("RELAY_SIMULATOR_PORT", PORT_BASE + 6, 1, 65535)
 ZONE = env.text("RELAY_ZONE", "relay.test").lower().rstrip(".")
 HOSTNAME = env.text("RELAY_HOSTNAME", f"smtp.{ZONE}").lower()
 SIMULATOR_DOMAIN = env.text("RELAY_SIMULATOR_DOMAIN", "simulator.test").lower()
+SIMULATOR_FILES = env.number("RELAY_SIMULATOR_FILES", 200, 0, 100_000)
 WEB_URL = env.text("RELAY_WEB_URL", f"http://{BIND}:{WEB_PORT}").rstrip("/")
 
 # Submission. The certificate of both TLS ports; the demo makes its own.
