@@ -1,0 +1,149 @@
+"""Contents: the bytes of the messages in hand, read in batches, signed once a message, bounded in memory."""
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg import AsyncConnection
+
+from activity.claim import Claimed
+from activity.contents import bodies
+from activity.pool import Pool
+from domains.signing import Identity, identities
+from relay.delivery.sign import CannotSign, signature
+
+log = logging.getLogger(__name__)
+
+CACHE_BYTES = 48_000_000
+BATCH_BYTES = 8_000_000
+IDENTITY_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What goes over the wire after 354, dots stuffed (RFC 5321 4.5.2) and ended by CRLF; `eightbit`: it has such bytes."""
+
+    wire: bytes
+    eightbit: bool
+    bounce_host: str
+
+
+class Gone(Exception):
+    """The message's bytes or its domain are not there any more: nothing can be sent."""
+
+
+class Contents:
+    """`get` for many messages at once becomes one query; signatures are made in two threads beside the loop."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.cache: OrderedDict[UUID, Prepared] = OrderedDict()
+        self.cached_bytes = 0
+        self.waiting: dict[UUID, tuple[Claimed, asyncio.Future[Prepared]]] = {}
+        self.identities: dict[int, tuple[float, Identity]] = {}
+        self.threads = ThreadPoolExecutor(2, "sign")
+        self.wake = asyncio.Event()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.task = asyncio.create_task(self._run())
+
+    async def get(self, job: Claimed) -> Prepared:
+        """Raises Gone, CannotSign, or psycopg.Error when the database is away."""
+        if (ready := self.cache.get(job.message_id)) is not None:
+            self.cache.move_to_end(job.message_id)
+            return ready
+        self.prefetch((job,))
+        return await asyncio.shield(self.waiting[job.message_id][1])
+
+    def prefetch(self, jobs: Iterable[Claimed]) -> None:
+        """Begin to read and sign, so that `get` finds it ready."""
+        for job in jobs:
+            if job.message_id not in self.cache and job.message_id not in self.waiting:
+                self.waiting[job.message_id] = job, asyncio.get_running_loop().create_future()
+                self.wake.set()
+
+    def close(self) -> None:
+        self.task.cancel()
+        self.threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _run(self) -> None:
+        asked: set[UUID] = set()
+        while True:
+            await self.wake.wait()
+            self.wake.clear()
+            asked &= self.waiting.keys()
+            while batch := self._next_batch(asked):
+                asked.update(job.message_id for job in batch)
+                await self._read(batch)
+
+    def _next_batch(self, asked: set[UUID]) -> list[Claimed]:
+        batch: list[Claimed] = []
+        size = 0
+        for key, (job, _) in self.waiting.items():
+            if key in asked:
+                continue
+            size += job.size
+            if batch and size > BATCH_BYTES:
+                break
+            batch.append(job)
+        return batch
+
+    async def _read(self, batch: Sequence[Claimed]) -> None:
+        try:
+            async with self.pool.connection() as connection:
+                await self._learn_identities(connection, {job.domain_id for job in batch if job.domain_id is not None})
+                found = await bodies(connection, [job.message_id for job in batch])
+        except (psycopg.Error, OSError) as error:
+            for job in batch:
+                self._settle(job.message_id, error)
+            return
+        for job in batch:
+            task = asyncio.create_task(self._prepare(job, found.get(job.message_id)))
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
+
+    async def _learn_identities(self, connection: AsyncConnection[Any], wanted: set[int]) -> None:
+        now = time.monotonic()
+        stale = [key for key in wanted if self.identities.get(key, (0.0, None))[0] < now - IDENTITY_SECONDS]
+        if stale:
+            found = await identities(connection, stale)
+            self.identities.update({key: (now, identity) for key, identity in found.items()})
+
+    async def _prepare(self, job: Claimed, body: bytes | None) -> None:
+        known = self.identities.get(job.domain_id or 0)
+        if body is None or known is None:
+            self._settle(job.message_id, Gone("the content has expired" if body is None else "the domain was removed"))
+            return
+        identity = known[1]
+        try:
+            line = await asyncio.get_running_loop().run_in_executor(self.threads, signature, body, identity)
+        except CannotSign as error:
+            self._settle(job.message_id, error)
+            return
+        self._settle(job.message_id, Prepared(line + stuffed(body), not body.isascii(), identity.bounce_host))
+
+    def _settle(self, key: UUID, result: Prepared | Exception) -> None:
+        _, future = self.waiting.pop(key)
+        if isinstance(result, Exception):
+            future.set_exception(result)
+            future.exception()
+            return
+        future.set_result(result)
+        self.cache[key] = result
+        self.cached_bytes += len(result.wire)
+        while self.cached_bytes > CACHE_BYTES and len(self.cache) > 1:
+            _, oldest = self.cache.popitem(last=False)
+            self.cached_bytes -= len(oldest.wire)
+
+
+def stuffed(body: bytes) -> bytes:
+    """Dot-stuffed and ended by CRLF; the common body without such a line is not copied."""
+    if b"\r\n." in body:
+        body = body.replace(b"\r\n.", b"\r\n..")
+    return body if body.endswith(b"\r\n") else body + b"\r\n"

@@ -1,0 +1,43 @@
+"""The engine inside the Celery deliverer: it starts with the worker, before any broker answers, and ends with it."""
+
+import logging
+import threading
+from typing import Any
+
+from celery import signals
+
+from relay.delivery.engine import STOP_SECONDS, Engine, run_in_thread
+
+log = logging.getLogger(__name__)
+
+QUEUE = "deliver"
+_engine: Engine | None = None
+_thread: threading.Thread | None = None
+
+
+def ring(domain: str) -> None:
+    if _engine is not None:
+        _engine.ring(domain)
+
+
+@signals.celeryd_after_setup.connect
+def start(instance: Any, **_kwargs: Any) -> None:
+    """`instance` is the worker; only one that takes deliver tasks has an engine."""
+    global _engine, _thread
+    if QUEUE not in instance.app.amqp.queues.consume_from:
+        return
+    _engine = Engine()
+    _thread = run_in_thread(_engine)
+
+
+@signals.worker_shutting_down.connect
+def stop(**_kwargs: Any) -> None:
+    if _engine is not None:
+        _engine.stop()
+
+
+@signals.worker_shutdown.connect
+def join(**_kwargs: Any) -> None:
+    stop()
+    if _thread is not None:
+        _thread.join(STOP_SECONDS + 2)
