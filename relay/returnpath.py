@@ -8,6 +8,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+from functools import lru_cache
 from uuid import UUID
 
 from django.conf import settings
@@ -19,7 +20,11 @@ TOKEN_CHARACTERS = 42
 
 def _keys() -> list[bytes]:
     """The signing key first, then the older ones that are still accepted."""
-    secrets = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+    return _derived((settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS))
+
+
+@lru_cache(4)
+def _derived(secrets: tuple[str, ...]) -> list[bytes]:
     return [hashlib.sha256(b"relay.return-path:" + secret.encode()).digest() for secret in secrets]
 
 
