@@ -40,6 +40,18 @@ TLS_CERTIFICATE = env.folder("RELAY_TLS_CERTIFICATE", HOME / "tls" / "certificat
 TLS_KEY = env.folder("RELAY_TLS_KEY", HOME / "tls" / "key.pem")
 MAX_RECIPIENTS = env.number("RELAY_MAX_RECIPIENTS", 50, 1, 1000)
 MAX_MESSAGE_BYTES = env.number("RELAY_MAX_MESSAGE_BYTES", 20_971_520, 1024)
+MAX_BYTES_IN_FLIGHT = env.number("RELAY_MAX_BYTES_IN_FLIGHT", 2_000_000_000, 1_000_000, 2**40)
+MESSAGES_A_MINUTE = env.number("RELAY_MESSAGES_A_MINUTE", 120_000, 1)
+CREDENTIAL_CONNECTIONS = env.number("RELAY_CREDENTIAL_CONNECTIONS", 200, 1)
+# In the demo everybody comes from the loopback address.
+ADDRESS_CONNECTIONS = env.number("RELAY_ADDRESS_CONNECTIONS", 5000 if DEMO else 200, 1)
+MAX_ERRORS = env.number("RELAY_MAX_ERRORS", 20, 1, 1000)
+LOGIN_TIMEOUT = env.seconds("RELAY_LOGIN_TIMEOUT", "60s")
+COMMAND_TIMEOUT = env.seconds("RELAY_COMMAND_TIMEOUT", "5m")
+DATA_TIMEOUT = env.seconds("RELAY_DATA_TIMEOUT", "15m")
+LOGIN_FAILURES = env.number("RELAY_LOGIN_FAILURES", 10, 1, 1000)
+LOGIN_BLOCK = env.seconds("RELAY_LOGIN_BLOCK", "15m")
+PROXY_NETWORKS = env.networks("RELAY_PROXY_NETWORKS")
 
 # Delivery.
 DNS_SERVER = env.name_server("RELAY_DNS")
@@ -52,6 +64,7 @@ LANE_CONNECTIONS = env.number("RELAY_LANE_CONNECTIONS", 5, 1, 1000)
 CONNECTIONS = env.number("RELAY_CONNECTIONS", 1000, 1, 50_000)
 
 # Truth and doorbells.
+DATABASE_URL = env.text("DATABASE_URL", "postgresql:///relay")
 DATABASES = {"default": env.parsed("DATABASE_URL", dj_database_url.parse("postgresql:///relay"), "a PostgreSQL URL", dj_database_url.parse)}
 DATABASES["default"]["CONN_MAX_AGE"] = 0
 DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {"min_size": 1, "max_size": 8, "timeout": 10}
@@ -70,6 +83,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
+    "django.contrib.humanize",
     "django.contrib.postgres",
     "django_htmx",
     "allauth",
