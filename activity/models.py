@@ -6,6 +6,7 @@ are written only by accept.py, claim.py and record.py.
 
 import datetime as dt
 from typing import Self
+from uuid import UUID
 
 from django.conf import settings
 from django.contrib.postgres.indexes import GinIndex, OpClass
@@ -78,6 +79,12 @@ class RecipientQuerySet(models.QuerySet["Recipient"]):
     def to_address(self, search: str) -> Self:
         """Part of an address, in any case."""
         return self.filter(address__icontains=search) if search else self
+
+    def of_message(self, account_id: int, message_id: UUID) -> Self:
+        """A recipient's id has the time of its message's, so the index on (account, id) leads to a message's rows."""
+        low, high = (UUID(int=((message_id.int >> 80) + n) << 80) for n in (0, 1))
+        same_time = self.filter(account=account_id, id__gte=low, id__lt=high)
+        return same_time.filter(message_id=message_id).order_by("id")
 
     def with_status(self, status: str) -> Self:
         return self.filter(status=status) if status in Status else self

@@ -1,0 +1,141 @@
+"""One email told in full: the answer, every line of its history, and what is still to come."""
+
+import datetime as dt
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from activity.advice import Answer, answer, reason_label
+from activity.models import Message, Recipient, StatusEvent
+from activity.status import Status
+from domains.models import SmtpCredential
+
+# How often the page of an email looks for news, in seconds; a Delivered email may still bounce.
+REFRESH = {Status.ACCEPTED: 1, Status.PENDING: 1, Status.DEFERRED: 2, Status.DELIVERED: 30}
+
+STAGES = {
+    "dns": gettext_lazy("looking up the domain"),
+    "connect": gettext_lazy("connecting"),
+    "banner": gettext_lazy("greeting"),
+    "greeting": gettext_lazy("greeting"),
+    "ehlo": "EHLO",
+    "helo": "HELO",
+    "starttls": "STARTTLS",
+    "mail": "MAIL FROM",
+    "rcpt": "RCPT TO",
+    "data": "DATA",
+    "end_of_data": gettext_lazy("end of the message"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the history, ready to be shown; `email` gives the names that its sentence needs."""
+
+    event: StatusEvent
+    email: Recipient
+
+    @property
+    def at(self) -> dt.datetime:
+        return timezone.localtime(self.event.at)
+
+    @property
+    def label(self) -> str:
+        return str(Status(self.event.status).label) if self.event.status in Status else _("Note")
+
+    @property
+    def sentence(self) -> str:
+        event = self.event
+        if event.reason:
+            return reason_label(event.reason)
+        sentences = {
+            Status.ACCEPTED: _("Received from your software."),
+            Status.PENDING: _("In the sending queue to %(domain)s.") % {"domain": self.email.domain},
+            Status.DELIVERED: _("The recipient's server took the email."),
+        }
+        return sentences.get(Status(event.status), "") if event.status in Status else ""
+
+    @property
+    def reply(self) -> str:
+        """What was said, with its codes; a reply is stored with or without them."""
+        event = self.event
+        if not event.reply or event.reply.startswith(str(event.code)):
+            return event.reply
+        codes = f"{event.code or ''} {event.enhanced}".split()
+        text = event.reply.removeprefix(event.enhanced).strip()
+        return " ".join([*codes, text])
+
+    @property
+    def speaker(self) -> str:
+        return _("We answered") if self.event.status == Status.REJECTED else _("Their server answered")
+
+    @property
+    def facts(self) -> list[str]:
+        event = self.event
+        host = f"{event.host} [{event.ip}]" if event.host and event.ip else event.host or event.ip or ""
+        stage = STAGES.get(event.stage, event.stage) if event.status != Status.ACCEPTED else ""
+        attempt = _("attempt %(n)d") % {"n": event.attempt} if event.attempt and event.host else ""
+        return [fact for fact in (host, _("at %(stage)s") % {"stage": stage} if stage else "", event.tls, attempt) if fact]
+
+
+class Story:
+    def __init__(self, recipient: Recipient) -> None:
+        self.recipient = recipient
+        self.events = list(StatusEvent.objects.filter(recipient_id=recipient.id).order_by("-at", "-id"))
+
+    @property
+    def answer(self) -> Answer:
+        return answer(self.recipient)
+
+    @property
+    def lines(self) -> list[Line]:
+        return [Line(event, self.recipient) for event in self.events]
+
+    @property
+    def day(self) -> dt.date:
+        """Times on another day than this one are shown with theirs."""
+        return timezone.localtime(self.recipient.at).date()
+
+    @property
+    def under_way(self) -> bool:
+        """An attempt has begun whose outcome is not recorded yet; `next_attempt_at` is then a lease."""
+        return self.recipient.attempt > max((event.attempt for event in self.events), default=0)
+
+    @property
+    def next_attempt_at(self) -> dt.datetime | None:
+        due = self.recipient.next_attempt_at if self.recipient.status == Status.DEFERRED else None
+        return None if self.under_way else due
+
+    @property
+    def overdue(self) -> bool:
+        return self.next_attempt_at is not None and self.next_attempt_at <= timezone.now()
+
+    @property
+    def refresh(self) -> int:
+        """Seconds until the page should look again; 0 when the status never changes any more."""
+        return REFRESH.get(Status(self.recipient.status), 0)
+
+    @property
+    def version(self) -> str:
+        facts = repr((self.recipient.attempt, self.recipient.status, self.overdue, [event.id for event in self.events]))
+        return hashlib.blake2s(facts.encode(), digest_size=8).hexdigest()
+
+    @cached_property
+    def message(self) -> Message | None:
+        return Message.objects.filter(account=self.recipient.account_id, id=self.recipient.message_id).first()
+
+    @cached_property
+    def credential(self) -> SmtpCredential | None:
+        if self.message is None or self.message.credential_id is None:
+            return None
+        return SmtpCredential.objects.filter(account=self.recipient.account_id, id=self.message.credential_id).first()
+
+    @cached_property
+    def others(self) -> list[Recipient]:
+        """The other recipients of the same message."""
+        found = Recipient.objects.of_message(self.recipient.account_id, self.recipient.message_id)
+        return list(found.exclude(id=self.recipient.id))

@@ -1,0 +1,52 @@
+"""The Activity tab: the list of emails, and one email with its history."""
+
+from uuid import UUID
+
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.utils import timezone
+from django.views.decorators.http import require_safe
+
+from activity.listing import Page, Search
+from activity.models import Recipient
+from activity.status import Status
+from activity.story import Story
+from billing.access import MemberRequest, member
+from domains.samples import first_samples
+
+PARTS = {"emails", "browse"}
+
+
+def part_of(request: MemberRequest, parts: set[str]) -> str:
+    """`#name` of the part of the page that HTMX asks for; empty for the whole page."""
+    target = request.htmx.target or ""
+    return f"#{target}" if request.htmx and not request.htmx.history_restore_request and target in parts else ""
+
+
+def unchanged(request: MemberRequest, version: str) -> bool:
+    """A part that refreshes itself says what it shows; 204 leaves it, its focus and its selection alone."""
+    return bool(request.htmx) and request.GET.get("seen") == version
+
+
+@require_safe
+@member
+def emails(request: MemberRequest) -> HttpResponse:
+    page = Page(request.account, Search.of(request.GET))
+    if unchanged(request, page.version):
+        return HttpResponse(status=204)
+    part = part_of(request, PARTS)
+    context = {"page": page, "search": page.search, "statuses": Status, "today": timezone.localdate()}
+    if not page.recipients and not page.search.narrows:
+        context["samples"] = first_samples(request.account)
+    return render(request, f"activity/list.html{part}", context)
+
+
+@require_safe
+@member
+def email(request: MemberRequest, pk: UUID) -> HttpResponse:
+    recipient = get_object_or_404(Recipient.objects.of(request.account), pk=pk)
+    story = Story(recipient)
+    if unchanged(request, story.version):
+        return HttpResponse(status=204)
+    part = part_of(request, {"email"})
+    return render(request, f"activity/email.html{part}", {"story": story, "recipient": recipient})
