@@ -41,19 +41,26 @@ SETTINGS: Mapping[str, str] = {
 
 
 class Postgres:
-    """A cluster in `data` that holds the database `relay`; its socket lies in `sockets`, which belongs to us alone."""
+    """A cluster in `data` that holds the database `relay`; its socket lies in `sockets`, which belongs to us alone.
 
-    def __init__(self, data: Path, sockets: Path) -> None:
+    Without `durable` it does not wait for the disk: for tests, whose data need not outlive the machine.
+    """
+
+    def __init__(self, data: Path, sockets: Path, durable: bool = True) -> None:
         self.data = data
         self.sockets = sockets
+        self.durable = durable
         self.url = f"postgresql://relay@{quote(str(sockets), safe='')}/{DATABASE}"
 
     @property
     def program(self) -> Program:
         options = [f"--{name}={value}" for name, value in SETTINGS.items()]
         options.append(f"--unix_socket_directories={self.quoted(self.sockets)}")
-        command = (*unprivileged(), *dies_with_parent(signal.SIGINT), binary("postgres"), "-D", str(self.data), *options)
-        # SIGINT is the fast shutdown, SIGQUIT the immediate one (recovery at the next start); SIGTERM would wait for clients.
+        if not self.durable:
+            options.append("--fsync=off")
+        prefix = (*unprivileged(), *dies_with_parent(signal.SIGINT))
+        command = (*prefix, binary("postgres"), "-D", str(self.data), *options)
+        # SIGINT is the fast shutdown, SIGQUIT the immediate one (then recovery); SIGTERM would wait for the clients.
         return Program("postgres", command, signal.SIGINT, signal.SIGQUIT, signal.SIGINT, self.prepare)
 
     @staticmethod
@@ -78,8 +85,10 @@ class Postgres:
         if owner() is not None:
             os.chown(draft, NOBODY, NOBODY)
         locale = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
-        self.run("initdb", "-D", str(draft), "-U", "relay", "--auth=trust", *locale)
-        self.run("postgres", "--single", "-D", str(draft), "postgres", stdin=f"CREATE DATABASE {DATABASE};\n")
+        sync = () if self.durable else ("--no-sync",)
+        self.run("initdb", "-D", str(draft), "-U", "relay", "--auth=trust", *locale, *sync)
+        fsync = f"--fsync={'on' if self.durable else 'off'}"
+        self.run("postgres", "--single", "-D", str(draft), fsync, "postgres", stdin=f"CREATE DATABASE {DATABASE};\n")
         draft.rename(self.data)
 
     @staticmethod
@@ -97,8 +106,8 @@ class Postgres:
     def clear_pid_file(self) -> None:
         """Postgres refuses to start while the pid in postmaster.pid exists, be it a zombie's or another program's.
 
-        Our own pid is the one it knows for stale (the new postmaster's parent). The file stays, because the line about shared
-        memory keeps a second postmaster from starting while sessions of the first are still ending.
+        Our own pid is the one it knows for stale (the new postmaster's parent). The file stays, because its line about
+        shared memory keeps a second postmaster from starting while sessions of the first are still ending.
         """
         try:
             first, *rest = self.pid_file.read_text().splitlines(keepends=True)

@@ -20,7 +20,10 @@ def nothing() -> None:
 
 @dataclass(frozen=True)
 class Program:
-    """`stop` asks it to end, `insist` is sent when it has not, `orphaned` when its owner was killed. `prepare` runs before every start."""
+    """`stop` asks it to end, `insist` is sent when it has not, `orphaned` when its owner was killed.
+
+    `prepare` runs before every start.
+    """
 
     name: str
     command: tuple[str, ...]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from relay.embedded.guardian import Guardian
-from relay.embedded.postgres import Postgres
+from relay.embedded.postgres import Postgres, owner
 from relay.embedded.programs import Program
 from relay.embedded.valkey import Valkey
 
@@ -30,13 +30,16 @@ class Servers:
 
 
 @contextmanager
-def servers(home: Path) -> Iterator[Servers]:
-    """Both run, with their data under `home`, until the block ends or the process that entered it dies. Raises RuntimeError."""
+def servers(home: Path, durable: bool = True) -> Iterator[Servers]:
+    """Both run, with their data under `home`, until the block ends or the process that entered it dies.
+
+    Without `durable` nothing waits for the disk. Raises RuntimeError, with the end of its log, if one does not start.
+    """
     with ExitStack() as stack:
         guardian = Guardian()
         stack.callback(guardian.close)
         sockets = stack.enter_context(socket_folder(home))
-        postgres = Postgres(home.absolute() / "postgres", sockets)
+        postgres = Postgres(home.absolute() / "postgres", sockets, durable)
         valkey = Valkey(sockets)
         for server in (postgres, valkey):
             stack.enter_context(running(server, guardian, home))
@@ -83,7 +86,8 @@ def stop(program: Program, process: subprocess.Popen[bytes]) -> None:
 def socket_folder(home: Path) -> Iterator[Path]:
     """`run` in `home`, or a short folder when the path would not fit into a socket's address; gone at the end.
 
-    The short one has the same name at every start, so that a killed run leaves at most one. Raises RuntimeError if it is not ours.
+    The short one has the same name at every start, so that a killed run leaves at most one. Raises RuntimeError if it is
+    somebody else's.
     """
     home.mkdir(parents=True, exist_ok=True)
     folder = home.absolute() / "run"
@@ -92,7 +96,7 @@ def socket_folder(home: Path) -> Iterator[Path]:
         folder = Path(tempfile.gettempdir()) / f"relay-{name}"
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid not in {os.geteuid(), 65534 if os.geteuid() == 0 else os.geteuid()}:
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid not in {os.geteuid(), owner()}:
         raise RuntimeError(f"{folder} is not a folder of ours")
     folder.chmod(0o700)
     try:

