@@ -4,7 +4,7 @@ import smtplib
 import ssl
 import subprocess
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -131,7 +131,8 @@ def test_only_a_dot_between_two_crlf_ends_the_data_and_nothing_else_is_changed(s
 
 
 def test_a_whole_pipelined_session_in_one_packet(simulator, client):
-    commands = b"MAIL FROM:<%d@a.test>\r\nRCPT TO:<unknown@simulator.test>\r\nRCPT TO:<b@simulator.test>\r\nDATA\r\n%d\r\n.\r\n"
+    envelope = b"MAIL FROM:<%d@a.test>\r\nRCPT TO:<unknown@simulator.test>\r\nRCPT TO:<b@simulator.test>\r\n"
+    commands = envelope + b"DATA\r\n%d\r\n.\r\n"
     client.send(b"EHLO c.test\r\n" + b"".join(commands % (i, i) for i in range(50)) + b"QUIT\r\n")
     replies = []
     while reply := client.reply():
@@ -213,7 +214,8 @@ def test_a_message_over_the_limit_is_drained_and_refused():
         client.send(b"x" * 998 + b"\r\n.\r\n")
         assert client.reply() == "250 2.0.0 Taken"
         for size in (999, 5_000_000):
-            assert [client.ask(c)[:3] for c in ("MAIL FROM:<>", "RCPT TO:<a@simulator.test>", "DATA")] == ["250", "250", "354"]
+            for command in ("MAIL FROM:<>", "RCPT TO:<a@simulator.test>", "DATA"):
+                assert client.ask(command)[0] in "23"
             client.send(b"x" * size + b"\r\n.\r\n")
             assert client.reply() == "552 5.3.4 Message too big"
         assert client.ask("NOOP").startswith("250")
@@ -242,7 +244,9 @@ def test_a_list_of_actions_is_used_up_one_by_one(simulator):
 
 
 def test_a_script_sees_the_envelope(simulator):
-    simulator.behave = lambda stage, envelope: "550 5.1.1 Not you" if envelope.recipient.startswith("bob") else None
+    simulator.behave = lambda stage, envelope: (
+        "550 5.1.1 Not you" if stage == "rcpt" and envelope.recipient == "bob@simulator.test" else None
+    )
     with smtplib.SMTP("127.0.0.1", simulator.port) as smtp:
         refused = smtp.sendmail("ann@a.test", ["bob@simulator.test", "eve@simulator.test"][::-1], MESSAGE)
     assert refused == {"bob@simulator.test": (550, b"5.1.1 Not you")}
@@ -284,11 +288,10 @@ def test_a_hanging_server_says_nothing_and_still_stops(simulator, client):
         client.reply()
 
 
-def test_garbage_is_sent_as_it_is(simulator, client):
+def test_garbage_is_sent_as_it_is(simulator):
     simulator.behave = script.script(connect=script.GARBAGE)
-    assert client.file.readline() == b"220 mx.simulator.test ESMTP Simulator\r\n"  # connected before the script
-    with closing(Client(simulator.port)) as other:
-        assert other.file.readline() == script.GARBAGE.reply
+    with closing(Client(simulator.port)) as client:
+        assert client.file.readline() == script.GARBAGE.reply
 
 
 def test_data_can_be_invited_although_no_recipient_was_taken(simulator, client):
@@ -313,7 +316,9 @@ def test_421_closes_the_connection(simulator, client):
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tls")
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=mx -keyout k -out c"
+    command = (
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=mx -keyout k -out c"
+    )
     subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "c", folder / "k")
@@ -348,13 +353,13 @@ def test_after_starttls_the_client_must_greet_again_and_what_it_sent_before_is_f
         assert client.ask("MAIL FROM:<>").startswith("503 5.5.1")
 
 
-@pytest.mark.parametrize("fault", ["454 4.7.0 Not now", Fault("220 Go", taken=False), script.DROP])
+@pytest.mark.parametrize("fault", ["454 4.7.0 Not now", script.BROKEN_TLS, script.DROP])
 def test_starttls_can_be_refused_or_fail(certificate, fault):
     simulator = Simulator("simulator.test", ssl_context=certificate, behave=script.script(starttls=fault))
-    with running(simulator), pytest.raises((smtplib.SMTPException, OSError)):
-        smtp = smtplib.SMTP("127.0.0.1", simulator.port, timeout=5)
-        if smtp.starttls(context=trusting())[0] != 220:
-            raise smtplib.SMTPException
+    with running(simulator), closing(smtplib.SMTP("127.0.0.1", simulator.port, timeout=5)) as smtp:
+        with suppress(smtplib.SMTPException, OSError):
+            assert smtp.starttls(context=trusting())[0] != 220
+        assert not isinstance(smtp.sock, ssl.SSLSocket)
 
 
 # Files.

@@ -1,4 +1,4 @@
-"""The mechanics of one SMTP connection: cuts what is read into commands and contents, gives answers with their faults."""
+"""The mechanics of one SMTP connection: cuts input into commands and contents, gives answers with their faults."""
 
 import asyncio
 import ssl
@@ -64,7 +64,7 @@ class Connection(asyncio.Protocol):
         self.buffer += data
         self._advance()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         self.site.connections.discard(self)
         self.busy = True
         self.buffer.clear()

@@ -16,7 +16,7 @@ TIME_OUT = 10.0
 MAX_REPLY_LINES = 100
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The server's reply is not the one that was needed. Begins with its code."""
 
 
@@ -40,8 +40,8 @@ class Courier:
                 async with self.few, asyncio.timeout(TIME_OUT * 3):
                     await self._attempt(return_path, content)
                 return True
-            except (OSError, EOFError, Refused, ValueError, dns.exception.DNSException) as problem:
-                final = wait is None or (isinstance(problem, Refused) and str(problem).startswith("5"))
+            except (OSError, EOFError, RefusedError, ValueError, dns.exception.DNSException) as problem:
+                final = wait is None or (isinstance(problem, RefusedError) and str(problem).startswith("5"))
                 if final:
                     logger.warning("no report to <%s>: %s: %s", return_path, type(problem).__name__, problem)
                     return False
@@ -49,7 +49,7 @@ class Courier:
         return False
 
     async def _attempt(self, return_path: str, content: bytes) -> None:
-        trouble: Exception = Refused("550 5.1.10 It takes no mail")
+        trouble: Exception = RefusedError("550 5.1.10 It takes no mail")
         for host in await self._hosts(return_path.rpartition("@")[2]):
             for address in await self.resolver.resolve(host, "A"):
                 try:
@@ -67,7 +67,7 @@ class Courier:
 
 
 async def transmit(host: str, port: int, hostname: str, recipient: str, content: bytes) -> None:
-    """One SMTP transaction from the null sender. Raises OSError, EOFError or Refused."""
+    """One SMTP transaction from the null sender. Raises OSError, EOFError or RefusedError."""
     reader, writer = await asyncio.open_connection(host, port)
 
     async def expect(command: bytes, code: str) -> str:
@@ -100,7 +100,7 @@ async def read_reply(reader: asyncio.StreamReader, code: str) -> str:
         if lines[-1][3:4] != "-":
             break
     if not lines[-1].startswith(code):
-        raise Refused(" ".join(lines)[:500])
+        raise RefusedError(" ".join(lines)[:500])
     return "\n".join(lines)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import cast
 
 import dns.exception
@@ -85,10 +86,9 @@ class DnsServer:
         assert task is not None
         if len(self.tasks) < MAX_TASKS:
             self._keep(task)
-            try:
+            # The client left or was idle, or the server stops.
+            with suppress(OSError, EOFError, asyncio.CancelledError):
                 await self._converse(reader, writer)
-            except (OSError, EOFError, asyncio.CancelledError):
-                pass  # the client left or was idle, or the server stops
         writer.close()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -12,6 +12,7 @@ from email.utils import format_datetime, localtime, make_msgid
 from relay.simulator.addresses import Report
 from relay.simulator.received import Received
 
+MESSAGE_ID = re.compile(rb"^message-id:\s*(<[\x21-\x7e]{1,900}>)", re.IGNORECASE | re.MULTILINE)
 MAX_HEADERS = 65_536  # bytes of the original's headers that are sent back
 POLICY = compat32.clone(linesep="\r\n", max_line_length=998)
 
@@ -77,9 +78,11 @@ def fields(*pairs: tuple[str, str]) -> Message:
 
 def multipart_report(kind: str, text: str, blocks: list[Message], message: Received) -> Message:
     """RFC 6522: words for people, fields for programs, the original's headers."""
-    report = MIMEMultipart("report", None, [MIMEText(text, "plain", "us-ascii")], **{"report-type": kind})
+    report = MIMEMultipart("report", report_type=kind)
+    report.attach(MIMEText(text, "plain", "us-ascii"))
     machine_readable = MIMEBase("message", kind)
-    machine_readable.set_payload(blocks)
+    for block in blocks:
+        machine_readable.attach(block)
     report.attach(machine_readable)
     headers = MIMEBase("text", "rfc822-headers")
     if not (original := original_headers(message)).isascii():
@@ -94,9 +97,7 @@ def original_headers(message: Received) -> bytes:
     return block.rstrip(b"\r\n") + b"\r\n"
 
 
-def finished(
-    report: Message, message: Received, hostname: str, name: str, subject: str, auto_submitted: str
-) -> bytes:
+def finished(report: Message, message: Received, hostname: str, name: str, subject: str, auto_submitted: str) -> bytes:
     domain = hostname.removeprefix("mx.")
     report["From"] = f"<{name}@{domain}>"
     report["To"] = f"<{printable(message.sender)}>"
@@ -104,7 +105,7 @@ def finished(
     report["Date"] = format_datetime(localtime())
     report["Message-ID"] = make_msgid(domain=hostname)
     report["Auto-Submitted"] = auto_submitted
-    original = re.search(rb"^message-id:\s*(<[\x21-\x7e]{1,900}>)", original_headers(message), re.I | re.M)
+    original = MESSAGE_ID.search(original_headers(message))
     if original is not None:
         report["In-Reply-To"] = report["References"] = original[1].decode()
     return report.as_bytes(policy=POLICY)

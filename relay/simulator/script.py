@@ -24,7 +24,7 @@ class Stage(StrEnum):
 
 @dataclass(slots=True)
 class Envelope:
-    """What one connection has said so far; MAIL begins a new one. `recipient` is the one that RCPT names now."""
+    """What one connection has said so far; MAIL begins a new one. `recipient` is the last that RCPT named."""
 
     connection: int
     peer: tuple[str, int]
@@ -61,6 +61,7 @@ HANG = Fault(delay=inf)
 DROP = Fault(b"", drop=True)  # no reply, nothing taken
 DROP_AFTER_REPLY = Fault(drop=True)
 TAKE_AND_DROP = Fault(b"", drop=True, taken=True)  # the sender cannot know that its message arrived
+BROKEN_TLS = Fault("220 2.0.0 Ready to start TLS", drop=True, taken=False)
 GARBAGE = Fault(b"\x00\xff\xfenot SMTP at all\r\n")
 
 type Action = str | Fault | None
@@ -75,10 +76,10 @@ def script(**stages: Action | Sequence[Action]) -> Behave:
     always: dict[Stage, Action] = {}
     once: dict[Stage, Iterator[Action]] = {}
     for name, actions in stages.items():
-        if isinstance(actions, list | tuple):
-            once[Stage(name)] = iter(actions)
-        else:
+        if actions is None or isinstance(actions, str | Fault):
             always[Stage(name)] = actions
+        else:
+            once[Stage(name)] = iter(actions)
 
     def behave(stage: Stage, _envelope: Envelope) -> Action:
         return next(once[stage], None) if stage in once else always.get(stage)

@@ -43,7 +43,8 @@ class Session(Connection):
     def greet(self, stage: Stage, name: str, text: str) -> None:
         self.envelope = self.envelope.fresh()
         envelope = self.envelope
-        self.answer(stage, f"250 {text}" if name else "501 5.5.4 Say who you are", lambda: setattr(envelope, "hello", name))
+        usual = f"250 {text}" if name else "501 5.5.4 Say who you are"
+        self.answer(stage, usual, lambda: setattr(envelope, "hello", name))
 
     def starttls(self, _rest: str) -> None:
         if self.envelope.tls:
@@ -100,7 +101,7 @@ class Session(Connection):
         if self.envelope.sender is None:
             self.say("503 5.5.1 Say MAIL first")
         else:
-            usual = "354 End with a dot on its own line" if self.envelope.recipients else "554 5.5.1 No valid recipients"
+            usual = "354 End with a lone dot" if self.envelope.recipients else "554 5.5.1 No valid recipients"
             self.answer(Stage.DATA, usual, self.begin_content)
 
     def rset(self, _rest: str) -> None:

@@ -72,7 +72,7 @@ def fixed_records() -> list[tuple[str, str, str]]:
         (ours, "NS", f"ns.{ours}"),
         (f"ns.{ours}", *here),
         (f"mx.{ours}", *here),
-        *([] if settings.HOSTNAME == f"mx.{ours}" else [(settings.HOSTNAME, *here)]),
+        (settings.HOSTNAME, *here),
         (simulator, "SOA", soa),
         (simulator, "NS", f"ns.{ours}"),
         (simulator, "MX", f"10 mx.{simulator}"),

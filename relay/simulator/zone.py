@@ -13,6 +13,7 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
 from dns.rdatatype import ANY, CNAME, SOA, TXT, RdataType
+from dns.rdtypes.ANY import CNAME as CNAME_DATA
 from dns.rdtypes.ANY import TXT as TXT_DATA
 
 MAX_CHAIN = 8
@@ -74,14 +75,16 @@ class Zone:
         response = dns.message.make_response(query, our_payload=1232)
         question = query.question[0]
         name = question.name
+        failure = None
         for _ in range(MAX_CHAIN):
-            if failure := self.failures.get(name):
-                return failed(response, failure), failure
+            failure = self.failures.get(name, failure)
+            if failure in (Failure.SERVFAIL, Failure.REFUSED, Failure.TIME_OUT):
+                return failed(query, failure), failure
             target = self._step(response, name, question.rdtype)
             if target is None:
                 break
             name = target
-        return response, None
+        return response, failure
 
     def _step(self, response: dns.message.Message, name: dns.name.Name, rdtype: RdataType) -> dns.name.Name | None:
         """Answer for one name of a CNAME chain; returns the name to go on with."""
@@ -95,7 +98,7 @@ class Zone:
         found = self._matching(rrsets or {}, rdtype)
         response.answer += found
         if found and found[0].rdtype == CNAME and rdtype not in (CNAME, ANY):
-            return next(iter(found[0])).target  # type: ignore[attr-defined,no-any-return]
+            return next(data.target for data in found[0] if isinstance(data, CNAME_DATA.CNAME))
         if not found:
             # RFC 2308: the SOA says how long the absence may be remembered.
             response.authority.append(soa)
@@ -123,13 +126,10 @@ def record_data(rdtype: RdataType, value: str) -> dns.rdata.Rdata:
         raw = value.encode()
         strings = [raw[start : start + 255] for start in range(0, len(raw), 255)] or [b""]
         return TXT_DATA.TXT(dns.rdataclass.IN, TXT, strings)
-    return dns.rdata.from_text(dns.rdataclass.IN, rdtype, value, origin=dns.name.root)
+    return dns.rdata.from_text(dns.rdataclass.IN, rdtype, value, origin=dns.name.root, relativize=False)
 
 
-def failed(response: dns.message.Message, failure: Failure) -> dns.message.Message:
-    response.answer.clear()
-    if failure is Failure.SERVFAIL:
-        response.set_rcode(dns.rcode.SERVFAIL)
-    elif failure is Failure.REFUSED:
-        response.set_rcode(dns.rcode.REFUSED)
+def failed(query: dns.message.Message, failure: Failure) -> dns.message.Message:
+    response = dns.message.make_response(query)
+    response.set_rcode(dns.rcode.REFUSED if failure is Failure.REFUSED else dns.rcode.SERVFAIL)
     return response

@@ -17,7 +17,7 @@ from relay.simulator.world import World, database_records, local_address
 
 class Command(BaseCommand):
     help = __doc__ or ""
-    requires_system_checks: list[str] = []
+    requires_system_checks = ()
 
     def handle(self, *_args: Any, **_options: Any) -> None:
         uvloop.run(serve())
