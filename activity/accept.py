@@ -74,7 +74,7 @@ async def accept(connection: AsyncConnection[Any], arrivals: Sequence[Arrival]) 
             used, limit = quotas.get(arrival.account_id, (0, 0))
             used += batch.spent.get(arrival.account_id, 0)
             wanted = len(arrival.recipients)
-            refusal = quota_refusal(used, limit, wanted, period) if wanted and used + wanted > limit else None
+            refusal = quota_refusal(used, limit, period) if wanted and used + wanted > limit else None
             batch.add(arrival, refusal)
             verdicts.append(refusal)
         await _write(connection, batch, period)

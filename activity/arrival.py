@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from django.conf import settings
 from uuid_utils.compat import uuid7
 
 from activity.reasons import Reason
@@ -69,10 +70,10 @@ def destination_of(address: str) -> str:
     return domain
 
 
-def quota_refusal(used: int, limit: int, wanted: int, period: dt.date) -> Refusal:
+def quota_refusal(used: int, limit: int, period: dt.date) -> Refusal:
     renewal = renewal_of(period)
     text = (
-        f"Monthly quota reached: {used} of {limit} emails used, this message has {wanted}. "
-        f"It renews on {renewal:%Y-%m-%d}"
+        f"Monthly quota reached: {used} of {limit} emails used, too few are left for this message. "
+        f"It renews on {renewal:%Y-%m-%d}; see {settings.WEB_URL}/"
     )
     return Refusal(Reason.QUOTA_REACHED, 550, "5.7.1", text, "end_of_data")

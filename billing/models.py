@@ -91,6 +91,13 @@ class Account(models.Model):
     )
     language = models.CharField(_("language"), max_length=10, default="en")
     suspended_at = models.DateTimeField(_("suspended"), null=True, blank=True)
+    # Limits of its own; empty: those of the settings.
+    max_recipients = models.PositiveIntegerField(
+        _("recipients a message"), null=True, blank=True
+    )
+    messages_a_minute = models.PositiveIntegerField(
+        _("messages a minute"), null=True, blank=True
+    )
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
     class Meta:
@@ -155,6 +162,10 @@ class Usage(models.Model):
     )
     period = models.DateField(_("month"))
     used = models.PositiveIntegerField(_("emails sent"), default=0)
+    # Refusals beyond the bound of what is recorded: counted, so that the customer sees there were more.
+    refused_unrecorded = models.PositiveBigIntegerField(
+        _("refused emails without a row"), db_default=0
+    )
 
     class Meta:
         verbose_name = _("usage")

@@ -176,6 +176,44 @@ class SmtpCredential(models.Model):
         self.save(update_fields=["revoked_at"])
 
 
+class LoginEvent(models.Model):
+    """One line of the log-in log; equal attempts of the same moments are one line with their number.
+
+    `credential` is empty when no credential has the user name.
+    """
+
+    class Result(models.TextChoices):
+        ACCEPTED = "accepted", _("Logged in")
+        REFUSED = "refused", _("Wrong secret")
+        REVOKED = "revoked", _("Credential revoked")
+        UNKNOWN = "unknown", _("Unknown user name")
+        BLOCKED = "blocked", _("Blocked after too many failures")
+
+    credential = models.ForeignKey(
+        SmtpCredential,
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="logins",
+    )
+    username = models.CharField(_("user name"), max_length=64)
+    address = models.GenericIPAddressField(_("address"))
+    result = models.CharField(_("result"), max_length=10, choices=Result)
+    count = models.PositiveIntegerField(_("times"), default=1)
+    at = models.DateTimeField(_("time"), default=timezone.now)
+
+    class Meta:
+        verbose_name = _("log-in")
+        verbose_name_plural = _("log-ins")
+        indexes = [
+            models.Index(fields=["credential", "-at"], name="login_newest"),
+            models.Index(fields=["at"], name="login_oldest"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.username} from {self.address}: {self.result}"
+
+
 def hash_secret(secret: str) -> bytes:
     """The secret is 256 random bits, so a slow hash would protect nothing more."""
     return hashlib.sha256(secret.encode()).digest()

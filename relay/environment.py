@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 
 DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?")
@@ -87,6 +87,12 @@ class Environment:
             return str(ip_address(host)), port
 
         return self.parsed(name, None, "an IP address with an optional port, such as 127.0.0.1:5300", parse)
+
+    def networks(self, name: str) -> list[IPv4Network | IPv6Network]:
+        def parse(raw: str) -> list[IPv4Network | IPv6Network]:
+            return [ip_network(part.strip()) for part in raw.split(",")]
+
+        return self.parsed(name, [], "networks separated by commas, such as 10.0.0.0/8,192.0.2.7/32", parse)
 
     def folder(self, name: str, default: Path) -> Path:
         return Path(self.text(name, str(default))).expanduser().absolute()

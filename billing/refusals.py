@@ -1,0 +1,18 @@
+"""Counts refused emails of which no row was kept: the recording of refusals is bounded, their counting is not."""
+
+from django.db.models import F
+from django.utils import timezone
+
+from billing.models import Usage, period_of
+
+
+def count_unrecorded(refused: dict[int, int]) -> None:
+    """Add {account id: refused emails} to this month's usage."""
+    period = period_of(timezone.now())
+    for account_id, count in sorted(refused.items()):
+        Usage.objects.update_or_create(
+            account_id=account_id,
+            period=period,
+            defaults={"refused_unrecorded": F("refused_unrecorded") + count},
+            create_defaults={"refused_unrecorded": count},
+        )

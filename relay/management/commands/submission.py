@@ -1,0 +1,44 @@
+"""The submission server: SMTP in, for customers' software."""
+
+import asyncio
+import resource
+import signal
+from typing import Any
+
+import uvloop
+from django.conf import settings
+from django.core.management.base import BaseCommand
+
+from activity import slices
+from relay.submission.listeners import Certificate, listen
+from relay.submission.server import Server
+
+
+class Command(BaseCommand):
+    help = "Take mail from customers' software: STARTTLS, implicit TLS, and a plain listener for named networks."
+
+    def handle(self, *_args: Any, **_options: Any) -> None:
+        certificate = Certificate(settings.TLS_CERTIFICATE, settings.TLS_KEY)
+        slices.ensure()
+        allow_many_connections()
+        uvloop.run(serve(certificate))
+
+
+def allow_many_connections() -> None:
+    """As many open files as the system lets us have: each connection is one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+async def serve(certificate: Certificate) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    server = await Server.open(certificate.context)
+    fresh = asyncio.create_task(certificate.keep_fresh())
+    listeners = await listen(server)
+    await stop.wait()
+    for listener in listeners:
+        listener.close()
+    fresh.cancel()
+    await server.close()

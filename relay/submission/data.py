@@ -1,0 +1,140 @@
+"""The DATA reader: finds the end of a message, mends its line ends, undoes dot-stuffing; big messages go to disk.
+
+Only CRLF.CRLF ends DATA (RFC 5321 4.1.1.4). Bare LF line ends are common in customers' software and are made CRLF. What
+an SMTP smuggler would send (a bare CR, NUL, a lone dot beside a bare LF) is read to the end and then refused.
+"""
+
+import re
+import tempfile
+from collections.abc import Callable
+from enum import Enum
+from pathlib import Path
+
+IN_MEMORY = 262_144
+MAX_LINE = 65_536
+BLOCK = MAX_LINE + 4  # so that a line of just the limit, with both its line ends, is not cut
+END = b"\r\n.\r\n"
+# A line of one dot that begins or ends with a bare LF.
+LONE_DOT = re.compile(rb"(?<!\r)\n\.\r\n|\n\.\n")
+BARE_LF = re.compile(rb"(?<!\r)\n")
+
+
+class Problem(Enum):
+    """Why the message that was read cannot be taken."""
+
+    TOO_LARGE = "larger than may be sent"
+    NO_ROOM = "no room for it at the moment"
+    BARE_CR = "a carriage return without a line feed"
+    NUL = "a NUL character"
+    LONE_DOT = "a lone dot beside a line feed without a carriage return"
+    LONG_LINE = f"a line longer than {MAX_LINE} bytes"
+
+
+class Content:
+    """One message as it streams in. `reserve(n)` books n more bytes of the server's room, or says no."""
+
+    def __init__(self, limit: int, folder: Path, reserve: Callable[[int], bool]) -> None:
+        self.limit = limit
+        self.reserve = reserve
+        self.problem: Problem | None = None
+        self.size = 0
+        self.received = 0
+        self.held = 0
+        self.store = tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(folder))  # noqa: SIM115 - close() closes it
+        # Always begins with the line end before the text still to be looked at; at first that is the DATA command's.
+        self.pending = bytearray(b"\r\n")
+
+    def feed(self, data: bytes) -> bytes | None:
+        """None while the message goes on, else what came behind its end."""
+        looked = max(0, len(self.pending) - len(END))
+        self.pending += data
+        self.received += len(data)
+        end = self.pending.find(END, looked)
+        if end >= 0:
+            behind = bytes(self.pending[end + len(END) :])
+            self._keep(bytes(self.pending[: end + 2]))
+            self.pending.clear()
+            return behind
+        if len(self.pending) > BLOCK:
+            self._cut()
+        return None
+
+    def read(self, size: int) -> bytes:
+        """The beginning."""
+        self.store.seek(0)
+        return self.store.read(size)
+
+    def read_from(self, start: int) -> bytes:
+        self.store.seek(start)
+        return self.store.read()
+
+    def close(self) -> None:
+        self.store.close()
+        self.reserve(-self.held)
+        self.held = 0
+
+    def _cut(self) -> None:
+        """Keep all whole lines; what remains begins with the last line end."""
+        last = self.pending.rfind(b"\n")
+        if last <= 1:
+            self.problem = self.problem or Problem.LONG_LINE
+            del self.pending[: -len(END)]
+            return
+        self._keep(bytes(self.pending[: last + 1]))
+        start = last - 1 if self.pending[last - 1 : last] == b"\r" else last
+        del self.pending[:start]
+
+    def _keep(self, lines: bytes) -> None:
+        """`lines` begins with the line end before them and ends with one of its own."""
+        self.problem = self.problem or find_problem(lines)
+        if self.problem is None:
+            text = mend(lines)
+            self.size += len(text)
+            self.problem = self._room_for(text)
+            if self.problem is None:
+                self._write(text)
+        if self.problem is not None:
+            self.store.seek(0)
+            self.store.truncate()
+
+    def _write(self, text: bytes) -> None:
+        try:
+            self.store.write(text)
+        except OSError:
+            self.problem = Problem.NO_ROOM
+
+    def _room_for(self, text: bytes) -> Problem | None:
+        if self.size > self.limit:
+            return Problem.TOO_LARGE
+        if not self.reserve(len(text)):
+            return Problem.NO_ROOM
+        self.held += len(text)
+        return None
+
+
+def find_problem(lines: bytes) -> Problem | None:
+    feeds = lines.count(b"\r\n")
+    if lines.count(b"\r") != feeds:
+        return Problem.BARE_CR
+    if b"\0" in lines:
+        return Problem.NUL
+    if lines.count(b"\n") != feeds and LONE_DOT.search(lines):
+        return Problem.LONE_DOT
+    return Problem.LONG_LINE if has_long_line(lines) else None
+
+
+def has_long_line(lines: bytes) -> bool:
+    start = 0
+    while len(lines) - start > MAX_LINE + 2:
+        last = lines.rfind(b"\n", start, start + MAX_LINE + 2)
+        if last < 0:
+            return True
+        start = last + 1
+    return False
+
+
+def mend(lines: bytes) -> bytes:
+    """CRLF everywhere, the dots that were added at line starts removed (RFC 5321 4.5.2), the first line end gone."""
+    if lines.count(b"\n") != lines.count(b"\r\n"):
+        lines = BARE_LF.sub(b"\r\n", lines)
+    return lines.replace(b"\r\n.", b"\r\n")[2:]

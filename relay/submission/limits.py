@@ -1,0 +1,68 @@
+"""Bounds on what clients may use of us: rates, connections, room for messages. In memory, one set a process."""
+
+import time
+from collections import Counter
+from collections.abc import Hashable
+
+MANY_BUCKETS = 10_000
+
+
+class Buckets:
+    """A token bucket for each key: `burst` at once, `rate` a second after that."""
+
+    def __init__(self, burst: float, rate: float) -> None:
+        self.burst = burst
+        self.rate = rate
+        self.levels: dict[Hashable, tuple[float, float]] = {}
+
+    def take(self, key: Hashable, wanted: int = 1, *, scale: float = 1.0) -> int:
+        """How many of `wanted` the key may have now; `scale` widens the bucket of one key."""
+        now = time.monotonic()
+        level, at = self.levels.get(key, (self.burst * scale, now))
+        level = min(self.burst * scale, level + (now - at) * self.rate * scale)
+        granted = min(wanted, int(level))
+        if len(self.levels) >= MANY_BUCKETS and key not in self.levels:
+            self._forget_full(now)
+        self.levels[key] = (level - granted, now)
+        return granted
+
+    def _forget_full(self, now: float) -> None:
+        """A bucket that has had time to fill says nothing."""
+        full_after = self.burst / self.rate
+        self.levels = {key: (level, at) for key, (level, at) in self.levels.items() if now - at < full_after}
+
+
+class Slots:
+    """At most so many at a time for each key."""
+
+    def __init__(self) -> None:
+        self.taken: Counter[Hashable] = Counter()
+
+    def take(self, key: Hashable, limit: int) -> bool:
+        if self.taken[key] >= limit:
+            return False
+        self.taken[key] += 1
+        return True
+
+    def give_back(self, key: Hashable) -> None:
+        self.taken[key] -= 1
+        if self.taken[key] <= 0:
+            del self.taken[key]
+
+
+class Room:
+    """Bytes of messages that are on their way in, all connections together."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.used = 0
+
+    def has(self, size: int) -> bool:
+        return self.used + size <= self.limit
+
+    def reserve(self, size: int) -> bool:
+        """Negative to give back."""
+        if size > 0 and not self.has(size):
+            return False
+        self.used += size
+        return True

@@ -1,0 +1,155 @@
+"""The header block of a message: what is read from it, what is removed, what is added; every other byte stays.
+
+Pure functions over bytes. RFC 5322 for the syntax; RFC 6532 lets UTF-8 stand in header fields.
+"""
+
+import re
+from dataclasses import dataclass, field
+from datetime import datetime
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
+from email.utils import format_datetime, getaddresses
+from uuid import UUID
+
+MAX_HEADER = 262_144
+MAX_FIELDS = 1_000
+MAX_RECEIVED = 50
+MAX_METADATA = 20
+
+# A field with its folded lines. RFC 5322 2.2: printable ASCII but colon, and no space before the colon: the obsolete
+# form (RFC 5322 4.5) cannot be signed, because DKIM verifiers disagree about it.
+FIELD = re.compile(rb"([!-9;-~]+):([^\n]*\n(?:[ \t][^\n]*\n)*)")
+# The usual ways to write one mailbox: an address alone, or behind a name.
+LONE_MAILBOX = re.compile(r'\s*([^\s<>@,;:"()\[\]\\]+@[^\s<>@,;:"()\[\]\\]+)\s*')
+NAMED_MAILBOX = re.compile(
+    r'\s*(?:"(?:[^"\\]|\\.)*"|[^<>",;:()\\]*)\s*<\s*([^\s<>@,;:"()\[\]\\]+@[^\s<>@,;:"()\[\]\\]+)\s*>\s*'
+)
+REMOVED = frozenset({b"bcc", b"resent-bcc"})
+TAG = b"x-relay-tag"
+METADATA = b"x-relay-metadata-"
+
+
+class Malformed(Exception):
+    """The header block cannot be sent on; the text says why, for the customer."""
+
+
+class Looping(Malformed):
+    """The message has been through too many servers."""
+
+
+@dataclass(slots=True)
+class Header:
+    """What the header block says. `kept`: the fields to carry, byte for byte; `length`: of the block as it came."""
+
+    kept: list[bytes] = field(default_factory=list)
+    length: int = 0
+    seen: set[bytes] = field(default_factory=set)
+    sender: str = ""
+    subject: str = ""
+    message_id: str = ""
+    tag: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+def parse(head: bytes) -> Header:
+    """`head` begins with the message and holds at least its header block. Raises Malformed."""
+    header = Header()
+    senders, received = [], 0
+    for name, raw, value in fields_of(block_of(head)):
+        header.length += len(raw)
+        if name == TAG:
+            header.tag = readable(value)
+        elif name.startswith(METADATA):
+            if len(header.metadata) < MAX_METADATA:
+                header.metadata[name.removeprefix(METADATA).decode()] = readable(value)
+        elif name not in REMOVED:
+            header.kept.append(raw)
+            header.seen.add(name)
+        if name == b"from":
+            senders.append(value)
+        elif name == b"subject":
+            header.subject = readable(value)
+        elif name == b"message-id":
+            header.message_id = text_of(value)
+        received += name == b"received"
+    if received > MAX_RECEIVED:
+        raise Looping(f"it has {received} Received header fields, so it seems to travel in a loop")
+    header.sender = sender_of(senders)
+    return header
+
+
+def block_of(head: bytes) -> bytes:
+    """The header fields with their line ends, without the empty line that ends them."""
+    if head.startswith(b"\r\n"):
+        return b""
+    end = head.find(b"\r\n\r\n")
+    if end < 0 and len(head) <= MAX_HEADER:
+        return head
+    if end < 0 or end > MAX_HEADER:
+        raise Malformed(f"its header is larger than {MAX_HEADER} bytes")
+    return head[: end + 2]
+
+
+def fields_of(block: bytes) -> list[tuple[bytes, bytes, bytes]]:
+    """(name in lower case, the whole field, its value) in order."""
+    found, at = [], 0
+    while at < len(block):
+        match = FIELD.match(block, at)
+        if match is None:
+            line = block.count(b"\n", 0, at) + 1
+            raise Malformed(f"line {line} is not a header field, and no empty line stands before it")
+        found.append((match[1].lower(), match[0], match[2]))
+        at = match.end()
+    if len(found) > MAX_FIELDS:
+        raise Malformed(f"it has more than {MAX_FIELDS} header fields")
+    return found
+
+
+def sender_of(values: list[bytes]) -> str:
+    """The address of the one and only mailbox of the one and only From."""
+    if len(values) != 1:
+        count = "no" if not values else "more than one"
+        raise Malformed(f"it has {count} From header field; exactly one is needed")
+    value = text_of(values[0])
+    match = LONE_MAILBOX.fullmatch(value) or NAMED_MAILBOX.fullmatch(value)
+    if match is not None:
+        return match[1]
+    mailboxes = [address for _, address in getaddresses([value], strict=True)]
+    if len(mailboxes) != 1 or "@" not in mailboxes[0]:
+        raise Malformed("its From header field does not hold exactly one mailbox")
+    return mailboxes[0]
+
+
+def text_of(value: bytes) -> str:
+    """A field's value on one line. RFC 6532: UTF-8; whatever else was written is shown as Latin-1."""
+    unfolded = value.replace(b"\r\n", b"").strip()
+    try:
+        return unfolded.decode()
+    except UnicodeDecodeError:
+        return unfolded.decode("latin-1")
+
+
+def readable(value: bytes) -> str:
+    """The same with its encoded words (RFC 2047) decoded where they can be."""
+    text = text_of(value)
+    if "=?" not in text:
+        return text
+    try:
+        return str(make_header(decode_header(text)))
+    except (HeaderParseError, LookupError, UnicodeError, ValueError):
+        return text
+
+
+def rewritten(header: Header, message_id: UUID, hostname: str, protocol: str, now: datetime) -> bytes:
+    """The header block as it is sent on, without the empty line: our fields first, then the customer's as they came."""
+    date = format_datetime(now)
+    # RFC 5321 4.4 wants the client's name and address in a "from" clause. Like other hosted relays we leave it out: it
+    # would tell every recipient, and every block list that reads old trace fields, where the customer's software runs.
+    # The client is kept with the message, so operators can still trace it by this id.
+    added = f"Received: by {hostname} with {protocol}\r\n\tid {message_id}; {date}\r\n"
+    if b"message-id" not in header.seen:
+        header.message_id = f"<{message_id}@{header.sender.rpartition('@')[2]}>"
+        added += f"Message-ID: {header.message_id}\r\n"
+    if b"date" not in header.seen:
+        added += f"Date: {date}\r\n"
+    return added.encode() + b"".join(header.kept)
