@@ -99,10 +99,21 @@ def local_address() -> tuple[str, str]:
 def database_records() -> list[tuple[str, str, str]]:
     """Our side of every domain's records, and the customer's side where the domain is of the demo's world."""
     try:
-        theirs = [record for record in customer_records() if record.name.endswith(".test")]
-        return [*zone_records(), *theirs]
+        return [*zone_records(), *published(customer_records())]
     finally:
         connections.close_all()
+
+
+def published(records: Records) -> list[tuple[str, str, str]]:
+    """The records that the demo's customers have entered at their DNS hosts: all below `.test`.
+
+    A name belongs to whoever claimed it first, so that a later claim of the same domain proves nothing.
+    """
+    by_name: dict[str, tuple[str, str, str]] = {}
+    for record in records:
+        if record[0].endswith(".test"):
+            by_name.setdefault(record[0], record)
+    return list(by_name.values())
 
 
 def in_thread[T](function: Callable[[], T]) -> asyncio.Future[T]:
