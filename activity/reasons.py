@@ -1,4 +1,4 @@
-"""Why an email was deferred, bounced or rejected: a closed list, each reason with what the customer is told about it."""
+"""Why an email was deferred, bounced or rejected: a closed list, each with what the customer is told."""
 
 from dataclasses import dataclass
 

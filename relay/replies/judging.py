@@ -1,6 +1,7 @@
 """Judges a reply: DESIGN section 6's order, with the table of rules for what the words mean."""
 
 import re
+from functools import lru_cache
 
 from activity.reasons import Reason
 from activity.status import Status
@@ -38,18 +39,20 @@ def judge(reply: Reply) -> Verdict:
 
 
 def _is_temporary(reply: Reply, enhanced: str) -> bool:
-    """Transport trouble, a refusal before MAIL (the next MX may take it), 4xx, and replies that are none (RFC 5321 4.2)."""
+    """Transport trouble, a refusal before MAIL (the next MX may take it), 4xx, and what is no reply (RFC 5321 4.2)."""
     if reply.code:
         return not 500 <= reply.code < 600 or reply.stage in BEFORE_MAIL
     return bool(reply.stage) or enhanced.startswith("4")
 
 
+@lru_cache(maxsize=1024)
 def _first_match(subject: str) -> Rule:
+    # One server says the same to many recipients, whose addresses are already taken out.
     return next(row for row in RULES if row.pattern.search(subject))
 
 
 def normalised(code: int, enhanced: str, text: str) -> str:
-    """"550 5.1.1 addr: user unknown": lower case, no accents, one space; addresses and URLs bare of their own words.
+    """ "550 5.1.1 addr: user unknown": lower case, no accents, one space; addresses and URLs bare of their own words.
 
     A URL keeps its host, and Google's marker p=NoSuchUser; an address keeps nothing, since customers name mailboxes
     after anything ("blocked@", "spam@"). A missing code is 000, a missing enhanced code "-".

@@ -30,7 +30,10 @@ STAGES: tuple[tuple[Stage, re.Pattern[str]], ...] = (
     ("starttls", re.compile(r"in reply to STARTTLS|after STARTTLS|\[STARTTLS\]", re.I)),
     ("mail", re.compile(r"in reply to MAIL|after MAIL FROM|sender was rejected\.|\[MAIL_FROM\]", re.I)),
     ("rcpt", re.compile(r"in reply to RCPT|after RCPT TO|does not like recipient|our RCPT TO|\[RCPT_TO\]", re.I)),
-    ("end_of_data", re.compile(r"in reply to end of DATA|after end of data|our final DATA|after I sent the mess", re.I)),
+    (
+        "end_of_data",
+        re.compile(r"in reply to end of DATA|after end of data|our final DATA|after I sent the mess", re.I),
+    ),
     ("data", re.compile(r"in reply to DATA command|after DATA\b|\[DATA\]", re.I)),
 )
 

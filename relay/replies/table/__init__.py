@@ -6,25 +6,25 @@ same code is given for anything. The last row matches everything.
 """
 
 from relay.replies.rule import Rule
-from relay.replies.table import codes, content, mailbox, sender, server, volume
+from relay.replies.table import codes, content, mailbox, policy, sender, server, volume
 
 RULES: tuple[Rule, ...] = (
     *volume.GREYLISTING,
     *volume.FREQUENCY,
     *sender.REPUTATION,
     *sender.AUTHENTICATION,
-    *sender.PERMISSION,
+    *policy.PERMISSION,
     *volume.RATES,
-    *content.CONTENT,
     *mailbox.FULL,
-    *sender.STRONG_POLICY,
+    *content.CONTENT,
+    *policy.STRONG_POLICY,
+    *policy.ACCESS,
     *mailbox.INACTIVE,
     *server.LOOKUP_TROUBLE,
-    *mailbox.UNKNOWN,
     *mailbox.DOMAIN,
+    *mailbox.UNKNOWN,
     *server.TROUBLE,
-    *sender.ACCESS,
     *codes.SPECIFIC,
-    *sender.REFUSAL,
+    *policy.REFUSAL,
     *codes.GENERAL,
 )
