@@ -75,7 +75,9 @@ WITH lane AS (
 )
 SELECT taken.id, taken.message_id, taken.account_id, taken.address, taken.domain, taken.attempt, taken.give_up_at,
     taken.reason, taken.reply, message.domain_id, message.mail_from, message.size, message.smtputf8
-FROM taken JOIN activity_message message ON message.id = taken.message_id AND message.id >= %(oldest)s
+FROM taken CROSS JOIN LATERAL (
+    SELECT * FROM activity_message WHERE id = taken.message_id AND id >= %(oldest)s LIMIT 1
+) AS message
 """
 
 RENEW = """

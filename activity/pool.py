@@ -9,6 +9,11 @@ from psycopg_pool import AsyncConnectionPool
 
 type Pool = AsyncConnectionPool[AsyncConnection[Any]]
 
+# The statements of these programs look up few rows by index in tables that may be empty today and huge tomorrow, so
+# what the planner thinks of their sizes must not decide. Plans are made once per statement and connection: planning
+# over many slices costs more than the statements themselves.
+PLANNER = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
+
 # Values that django.db passes to psycopg and that are not part of a connection string.
 NOT_CONNINFO = ("cursor_factory", "context", "prepare_threshold", "pool")
 
@@ -19,10 +24,7 @@ def conninfo() -> str:
 
 
 async def open_pool(size: int, name: str) -> Pool:
-    """A pool that is open at once and connects by itself as soon as the database answers.
-
-    Plans are made once per statement and connection: planning over many slices costs more than these statements.
-    """
+    """A pool that is open at once and connects by itself as soon as the database answers."""
     pool: Pool = AsyncConnectionPool(
         conninfo(),
         min_size=1,
@@ -33,7 +35,7 @@ async def open_pool(size: int, name: str) -> Pool:
         kwargs={
             "autocommit": True,
             "prepare_threshold": 0,
-            "options": "-c plan_cache_mode=force_generic_plan",
+            "options": PLANNER,
             "application_name": f"relay-{name}",
         },
         reconnect_timeout=5,

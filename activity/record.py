@@ -5,7 +5,7 @@ cleaned and bounded first: recording must not fail on what a remote server said.
 """
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -35,7 +35,13 @@ FIELDS = (
     ("next_attempt_at", "timestamptz"),
     ("note", "text"),
 )
-MOVE_PAIRS = ", ".join(f"('{source}', '{target}')" for source, targets in MOVES.items() for target in sorted(targets))
+UNDER_WAY = (Status.PENDING, Status.DEFERRED)
+
+
+def _listed(statuses: Iterable[Status]) -> str:
+    return ", ".join(f"'{status.value}'" for status in sorted(statuses))
+
+
 
 RECORD = f"""
 WITH attempt AS (
@@ -47,13 +53,14 @@ WITH attempt AS (
         next_attempt_at = attempt.next_attempt_at
     FROM attempt
     WHERE r.id = attempt.id AND r.id >= %(oldest)s AND r.attempt = attempt.attempt AND r.next_attempt_at IS NOT NULL
-        AND (r.status, attempt.status) IN ({MOVE_PAIRS})
-    RETURNING r.id
+        AND r.status IN ({_listed(UNDER_WAY)})
+        AND attempt.status IN ({_listed(frozenset.intersection(*(MOVES[status] for status in UNDER_WAY)))})
+    RETURNING attempt.*
 )
 INSERT INTO activity_statusevent
     (id, recipient_id, at, status, reason, stage, code, enhanced, reply, host, ip, tls, attempt, next_attempt_at, note)
 SELECT uuidv7(), id, at, status, reason, stage, code, enhanced, reply, host, ip::inet, tls, attempt, next_attempt_at, note
-FROM attempt JOIN moved USING (id)
+FROM moved
 RETURNING recipient_id
 """  # noqa: S608 - only names and statuses of ours are put in
 
