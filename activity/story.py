@@ -79,7 +79,8 @@ class Line:
         host = f"{event.host} [{event.ip}]" if event.host and event.ip else event.host or event.ip or ""
         stage = STAGES.get(event.stage, event.stage) if event.status != Status.ACCEPTED else ""
         attempt = _("attempt %(n)d") % {"n": event.attempt} if event.attempt and event.host else ""
-        return [fact for fact in (host, _("at %(stage)s") % {"stage": stage} if stage else "", event.tls, attempt) if fact]
+        place = _("at %(stage)s") % {"stage": stage} if stage else ""
+        return [fact for fact in (host, place, event.tls, attempt) if fact]
 
 
 class Story:

@@ -15,6 +15,16 @@ from billing.access import MemberRequest, member
 from domains.samples import first_samples
 
 PARTS = {"emails", "browse"}
+# The order of the chips: what people look for most comes first.
+CHIPS = (
+    Status.DELIVERED,
+    Status.DEFERRED,
+    Status.PENDING,
+    Status.ACCEPTED,
+    Status.SOFT_BOUNCE,
+    Status.HARD_BOUNCE,
+    Status.REJECTED,
+)
 
 
 def part_of(request: MemberRequest, parts: set[str]) -> str:
@@ -35,7 +45,7 @@ def emails(request: MemberRequest) -> HttpResponse:
     if unchanged(request, page.version):
         return HttpResponse(status=204)
     part = part_of(request, PARTS)
-    context = {"page": page, "search": page.search, "statuses": Status, "today": timezone.localdate()}
+    context = {"page": page, "search": page.search, "chips": CHIPS, "today": timezone.localdate()}
     if not page.recipients and not page.search.narrows:
         context["samples"] = first_samples(request.account)
     return render(request, f"activity/list.html{part}", context)

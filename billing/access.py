@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Concatenate
+from typing import Concatenate, cast
 
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
@@ -35,8 +35,9 @@ def member[**P](
     """The view gets a MemberRequest and runs in the account's time zone; others are sent to the log-in page."""
 
     @wraps(view)
-    def wrapped(request: MemberRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
-        if not request.user.is_authenticated:
+    def wrapped(visit: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+        request = cast(MemberRequest, visit)
+        if not visit.user.is_authenticated:
             return _to_login(request)
         request.accounts = list(request.user.accounts.select_related("plan").order_by("id"))
         if not request.accounts:
@@ -49,7 +50,7 @@ def member[**P](
         patch_cache_control(response, private=True, no_cache=True)
         return response
 
-    return wrapped  # type: ignore[return-value]  # Django hands over an HttpRequest, which we make a MemberRequest
+    return wrapped
 
 
 def _to_login(request: MemberRequest) -> HttpResponse:

@@ -40,9 +40,8 @@ class DomainForm(forms.Form):
 
 class CredentialForm(forms.Form):
     name = forms.CharField(
-        label=_("Name"),
+        label=_("Which software uses it"),
         max_length=60,
-        help_text=_("Which software uses it."),
         widget=forms.TextInput(attrs={"placeholder": "shop-web", "autocomplete": "off"}),
     )
     domain = forms.ModelChoiceField(

@@ -24,6 +24,8 @@ STATES: dict[str, Promise] = {
     "error": gettext_lazy("Could not check"),
     "unchecked": gettext_lazy("Not checked yet"),
 }
+# The same of a whole domain.
+DOMAIN_STATES = {**STATES, "missing": gettext_lazy("Not validated"), "wrong": gettext_lazy("Not validated")}
 
 
 def state_of(domain: Domain) -> str:
@@ -39,7 +41,8 @@ def record_rows(domain: Domain) -> list[dict[str, Any]]:
     for record in records_of(domain):
         found = domain.found.get(record.key, {})
         state = found.get("state", "unchecked")
-        rows.append({"record": record, "state": state, "label": STATES.get(state, state), "value": found.get("value", "")})
+        label, value = STATES.get(state, state), found.get("value", "")
+        rows.append({"record": record, "state": state, "label": label, "value": value})
     return rows
 
 
@@ -66,7 +69,7 @@ def add_domain(request: MemberRequest) -> HttpResponse:
 
 def _list(request: MemberRequest, form: DomainForm) -> HttpResponse:
     found = request.account.domains.order_by("name")
-    rows = [(domain, state := state_of(domain), STATES[state]) for domain in found]
+    rows = [(domain, state := state_of(domain), DOMAIN_STATES[state]) for domain in found]
     return render(request, "domains/list.html", {"rows": rows, "form": form})
 
 
@@ -99,7 +102,7 @@ def _detail(request: MemberRequest, found: Domain, problem: str = "") -> HttpRes
         "domain": found,
         "records": record_rows(found),
         "state": state,
-        "label": STATES[state],
+        "label": DOMAIN_STATES[state],
         "problem": problem,
     }
     part = "#records" if request.htmx and request.htmx.target == "records" else ""

@@ -17,13 +17,21 @@ numbers = itertools.count(1)
 
 # The way an email went to reach a status; (status, reason, code, enhanced, reply) of each line.
 WAYS = {
-    Status.REJECTED: [("rejected", "unauthenticated_domain", 550, "5.7.1", "550 5.7.1 boutlque.example is not validated")],
+    Status.REJECTED: [
+        ("rejected", "unauthenticated_domain", 550, "5.7.1", "550 5.7.1 boutlque.example is not validated")
+    ],
     Status.ACCEPTED: [("accepted", "", 250, "2.0.0", "")],
     Status.PENDING: [("accepted", "", 250, "2.0.0", ""), ("pending", "", 0, "", "")],
 }
 WAYS[Status.DELIVERED] = [*WAYS[Status.PENDING], ("delivered", "", 250, "2.0.0", "OK 1732312931 queued as 4XyZ12")]
-WAYS[Status.DEFERRED] = [*WAYS[Status.PENDING], ("deferred", "greylisted", 451, "4.7.1", "Greylisted, try again in 300 seconds")]
-WAYS[Status.SOFT_BOUNCE] = [*WAYS[Status.DEFERRED], ("soft_bounce", "mailbox_full", 552, "5.2.2", "Mailbox full, quota exceeded")]
+WAYS[Status.DEFERRED] = [
+    *WAYS[Status.PENDING],
+    ("deferred", "greylisted", 451, "4.7.1", "Greylisted, try again in 300 seconds"),
+]
+WAYS[Status.SOFT_BOUNCE] = [
+    *WAYS[Status.DEFERRED],
+    ("soft_bounce", "mailbox_full", 552, "5.2.2", "Mailbox full, quota exceeded"),
+]
 WAYS[Status.HARD_BOUNCE] = [*WAYS[Status.PENDING], ("hard_bounce", "unknown_user", 550, "5.1.1", "No such user here")]
 
 
@@ -78,7 +86,16 @@ def make_message(account, at=None, **fields):
     return Message.objects.create(id=id_at(at or timezone.now()), account=account, **values)
 
 
-def make_email(account, address="marie.tremblay@example.org", status=Status.DELIVERED, *, message=None, reason=None, at=None, **fields):
+def make_email(
+    account,
+    address="marie.tremblay@example.org",
+    status=Status.DELIVERED,
+    *,
+    message=None,
+    reason=None,
+    at=None,
+    **fields,
+):
     """One recipient with the whole history that leads to `status`; other fields are the message's."""
     message = message or make_message(account, at, **fields)
     way = list(WAYS[Status(status)])
