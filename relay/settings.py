@@ -63,6 +63,11 @@ GIVE_UP = env.seconds("RELAY_GIVE_UP", "48h")
 LANE_CONNECTIONS = env.number("RELAY_LANE_CONNECTIONS", 5, 1, 1000)
 CONNECTIONS = env.number("RELAY_CONNECTIONS", 1000, 1, 50_000)
 
+# Reports that come back to return paths.
+MAX_REPORT_BYTES = env.number("RELAY_MAX_REPORT_BYTES", 10_485_760, 1024)
+REPORT_CONNECTIONS = env.number("RELAY_REPORT_CONNECTIONS", 50, 1, 10_000)
+REPORTS_A_MINUTE = env.number("RELAY_REPORTS_A_MINUTE", 60_000, 1)
+
 # Truth and doorbells.
 DATABASE_URL = env.text("DATABASE_URL", "postgresql:///relay")
 DATABASES = {"default": env.parsed("DATABASE_URL", dj_database_url.parse("postgresql:///relay"), "a PostgreSQL URL", dj_database_url.parse)}

@@ -1,0 +1,79 @@
+"""Which email a report is about, and what it may change there: nothing that a report claims is trusted.
+
+The token of the return path decides. A report that came to another address of ours must hold a token, or the id of a
+message that had one recipient, in the part it returns: an id that several recipients know proves nothing for any of them.
+"""
+
+from uuid import UUID
+
+from activity.models import InboundReport, Recipient
+from activity.outcome import Outcome
+from activity.reports import Finding
+from activity.slices import floor_id, time_of
+from activity.status import BOUNCES, Status
+from relay import returnpath
+from relay.bounces.report import Kind, Report, Said
+from relay.bounces.understanding import understand
+
+HARDEST_FIRST = (Status.HARD_BOUNCE, Status.SOFT_BOUNCE, Status.DEFERRED, Status.DELIVERED)
+
+
+def finding(inbound: InboundReport) -> Finding:
+    """Raises nothing: what cannot be understood is kept as such."""
+    report = understand(bytes(inbound.raw))
+    recipient_id = recipient_of(inbound, report)
+    said = chosen(report, _address_of(recipient_id))
+    return Finding(str(report.kind), conclusion(report, said), recipient_id, _outcome(report, said))
+
+
+def recipient_of(inbound: InboundReport, report: Report) -> UUID | None:
+    token = returnpath.recipient_of(inbound.rcpt_to.rpartition("@")[0])
+    if token is not None:
+        return token
+    found = {returnpath.recipient_of(path.rpartition("@")[0]) for path in report.return_paths} - {None}
+    return found.pop() if len(found) == 1 else _only_recipient(report.message_ids)
+
+
+def _only_recipient(message_ids: tuple[UUID, ...]) -> UUID | None:
+    if len(message_ids) != 1:
+        return None
+    message = message_ids[0]
+    # A recipient's id has the time of its message's: the bound finds the slice.
+    nearby = Recipient.objects.filter(id__gte=floor_id(time_of(message)), id__lt=UUID(int=(message.int >> 80) + 1 << 80))
+    ids = list(nearby.filter(message_id=message).values_list("id", flat=True)[:2])
+    return ids[0] if len(ids) == 1 else None
+
+
+def _address_of(recipient_id: UUID | None) -> str:
+    if recipient_id is None:
+        return ""
+    return Recipient.objects.filter(id=recipient_id).values_list("address", flat=True).first() or ""
+
+
+def chosen(report: Report, address: str) -> Said | None:
+    """Of several recipients in a report the one we sent to; if it was forwarded, the worst that befell it."""
+    wanted = folded(address)
+    ours = [said for said in report.recipients if wanted and wanted in (folded(said.address), folded(said.final))]
+    return min(ours or report.recipients, key=lambda said: HARDEST_FIRST.index(said.outcome), default=None)
+
+
+def folded(address: str) -> str:
+    """Addresses are compared in any case, without quotes: that is how much servers change on the way."""
+    return address.replace('"', "").casefold()
+
+
+def _outcome(report: Report, said: Said | None) -> Outcome | None:
+    if report.kind is Kind.OTHER:
+        return None
+    if said is None:
+        return Outcome(Status.DELIVERED, text=report.explanation) if report.kind is not Kind.BOUNCE else None
+    if report.kind is Kind.BOUNCE and said.outcome not in BOUNCES:
+        return None
+    return Outcome(said.outcome, said.reason, "", said.code, said.status, said.diagnostic, said.host)
+
+
+def conclusion(report: Report, said: Said | None) -> str:
+    if said is None:
+        return f"{report.kind.capitalize().replace('_', ' ')}: {report.explanation or 'nobody is named.'}"
+    words = [str(said.outcome.label), said.reason, said.status, said.diagnostic]
+    return f"{said.address or said.final}: {', '.join(filter(None, words))}."

@@ -1,0 +1,129 @@
+"""One SMTP session of the return-path server: aiosmtpd's, with a DATA reader that is bounded in memory, and no AUTH."""
+
+import asyncio
+import re
+import ssl
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from aiosmtpd.smtp import SMTP, syntax
+
+if TYPE_CHECKING:
+    from relay.bounces.server import Desk
+
+MAX_LINE = 65_536
+MAX_DRAINED = 100_000_000
+END = b"\r\n.\r\n"
+SECONDS = 300.0
+# RFC 5321 4.1.2; the source route before it is obsolete and ignored (appendix C).
+PATH = re.compile(r'\s*<(?:@[^<>:\s]{1,1000}:)?((?:"[^"]{0,256}"|[^<>"\s])*)>(.*)', re.DOTALL)
+
+
+class Session(SMTP):
+    """`desk` decides about connections, recipients and reports."""
+
+    line_length_limit = MAX_LINE
+    local_part_limit = 64
+
+    def __init__(self, desk: "Desk", hostname: str, size: int, tls: ssl.SSLContext | None) -> None:
+        # aiosmtpd shares this among all sessions and lets it grow with every EHLO.
+        self.command_size_limits = defaultdict(lambda: 1024)
+        self.desk = desk
+        self.admitted = False
+        self.held = 0
+        super().__init__(
+            desk,
+            hostname=hostname,
+            ident="ESMTP",
+            data_size_limit=size,
+            enable_SMTPUTF8=True,
+            tls_context=tls,
+            timeout=SECONDS,
+            loop=asyncio.get_running_loop(),
+        )
+
+    @property
+    def peer(self) -> str:
+        return str(self.session.peer[0]) if self.session and self.session.peer else ""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if self._original_transport is None:
+            peer = str((transport.get_extra_info("peername") or ("",))[0])
+            self.admitted = self.desk.limits.connect(peer)
+            if not self.admitted:
+                assert isinstance(transport, asyncio.WriteTransport)
+                transport.write(b"421 4.7.0 Too many connections\r\n")
+                transport.close()
+        super().connection_made(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self.admitted:
+            self.admitted = False
+            self.desk.limits.disconnect(self.peer)
+        super().connection_lost(error)
+
+    async def _handle_client(self) -> None:
+        if self.admitted:
+            await super()._handle_client()
+
+    @syntax("AUTH")
+    async def smtp_AUTH(self, _arg: str) -> None:
+        await self.push("502 5.5.1 Nobody logs in here")
+
+    def _getaddr(self, arg: str) -> tuple[str | None, str | None]:
+        """The address in angle brackets and what follows; the null sender as "<>". Senders write the oddest addresses."""
+        found = PATH.match(arg)
+        return (found[1] or "<>", found[2]) if found else (None, None)
+
+    @syntax("DATA")
+    async def smtp_DATA(self, arg: str) -> None:
+        """Like aiosmtpd's but in blocks: its own keeps each line as an object, which a hostile client makes gigabytes."""
+        if await self.check_helo_needed():
+            return
+        if arg or not self.envelope.rcpt_tos:
+            await self.push("501 5.5.4 Syntax: DATA" if arg else "503 5.5.1 RCPT first")
+            return
+        await self.push("354 End data with <CR><LF>.<CR><LF>")
+        content = bytearray(b"\r\n")
+        try:
+            reply = await self._read(content) or await self.desk.take(self.peer, self.envelope, unstuffed(content))
+        finally:
+            self.desk.limits.release(self.held)
+            self.held = 0
+        self._set_post_data_state()
+        await self.push(reply)
+
+    async def _read(self, content: bytearray) -> str:
+        """Read up to the final dot; the reply that refuses what was read, or "" when it is fine."""
+        refusal, drained = "", 0
+        while not content.endswith(END):
+            block = await self._block()
+            content += block
+            refusal = refusal or self._refusal(len(content), len(block))
+            if refusal:
+                # RFC 5321 4.2.5: the reply can only be given after the final dot.
+                drained += len(block)
+                del content[: -len(END)]
+            if drained > MAX_DRAINED and self.transport is not None:
+                self.transport.abort()
+        return refusal
+
+    def _refusal(self, size: int, more: int) -> str:
+        if size > self.data_size_limit + len(b"\r\n" + END):
+            return f"552 5.3.4 Reports may have {self.data_size_limit} bytes"
+        if not self.desk.limits.reserve(more):
+            return "452 4.3.1 No room at the moment, try later"
+        self.held += more
+        return ""
+
+    async def _block(self) -> bytes:
+        """Bytes up to and with the next dot that ends a line, or as many as fit into the buffer."""
+        try:
+            return bytes(await self._reader.readuntil(b".\r\n"))
+        except asyncio.LimitOverrunError as overrun:
+            return bytes(await self._reader.read(overrun.consumed))
+
+
+def unstuffed(content: bytearray) -> bytes:
+    """The message between the DATA command's line end and the final dot (RFC 5321 4.5.2)."""
+    return bytes(content[: -len(END) + 2]).replace(b"\r\n.", b"\r\n")[2:]
