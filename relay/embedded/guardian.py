@@ -1,7 +1,7 @@
 """Ends the programs of an owner that was killed: a tiny process that waits on a pipe only its owner can keep open.
 
-Unlike PR_SET_PDEATHSIG it works on Linux and macOS, for root and for others, and takes grandchildren along. The module is
-also the program it starts, run with `python -I -S` and therefore without this package.
+Unlike PR_SET_PDEATHSIG it works on Linux and macOS, for root and for others, and takes grandchildren along. The module
+is also the program it starts, run with `python -I -S` and therefore without this package.
 """
 
 import os

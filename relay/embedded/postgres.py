@@ -32,8 +32,8 @@ SETTINGS: Mapping[str, str] = {
     "max_logical_replication_workers": "0",
     "max_wal_size": "2GB",
     "autovacuum": "on",
-    "log_checkpoints": "off",
-    "log_min_messages": "warning",
+    # What a statement did wrong, its program says; here only what ends a session or the server.
+    "log_min_messages": "fatal",
     "log_line_prefix": "",
     "timezone": "UTC",
     "log_timezone": "UTC",

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from typing import ClassVar
 
 LINE = re.compile(r"([A-Za-z0-9_-]+):\s*(.+)")
 
@@ -20,15 +21,16 @@ def nothing() -> None:
 
 @dataclass(frozen=True)
 class Program:
-    """`stop` asks it to end, `insist` is sent when it has not, `orphaned` when its owner was killed.
+    """`stop` asks it to end, then come `insist` and `kill`; it gets `orphaned` when its owner was killed.
 
-    `prepare` runs before every start.
+    `prepare` runs before every start; it may raise OSError or RuntimeError.
     """
 
     name: str
     command: tuple[str, ...]
     stop: signal.Signals = signal.SIGTERM
     insist: signal.Signals = signal.SIGKILL
+    kill: ClassVar[signal.Signals] = signal.SIGKILL
     orphaned: signal.Signals = signal.SIGKILL
     prepare: Callable[[], None] = field(default=nothing, compare=False)
 

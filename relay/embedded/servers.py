@@ -40,9 +40,9 @@ def servers(home: Path, durable: bool = True) -> Iterator[Servers]:
         stack.callback(guardian.close)
         sockets = stack.enter_context(socket_folder(home))
         postgres = Postgres(home.absolute() / "postgres", sockets, durable)
-        valkey = Valkey(sockets)
+        valkey = Valkey(sockets, home.absolute() / "valkey.log")
         for server in (postgres, valkey):
-            stack.enter_context(running(server, guardian, home))
+            stack.enter_context(running(server, guardian, home.absolute()))
         yield Servers(postgres.url, valkey.url)
 
 
@@ -51,7 +51,7 @@ def running(server: Server, guardian: Guardian, home: Path) -> Iterator[None]:
     program = server.program
     program.prepare()
     log = home / f"{program.name}.log"
-    with log.open("wb") as output:
+    with log.open("ab") as output:
         process = subprocess.Popen(
             program.command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
@@ -84,14 +84,15 @@ def stop(program: Program, process: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def socket_folder(home: Path) -> Iterator[Path]:
-    """`run` in `home`, or a short folder when the path would not fit into a socket's address; gone at the end.
+    """`run` in `home`, or a short folder when no client could name that one; gone at the end.
 
-    The short one has the same name at every start, so that a killed run leaves at most one. Raises RuntimeError if it is
-    somebody else's.
+    The short one has the same name at every start, so that a killed run leaves at most one. Raises RuntimeError if
+    somebody else owns it.
     """
     home.mkdir(parents=True, exist_ok=True)
     folder = home.absolute() / "run"
-    if len(os.fsencode(folder / ".s.PGSQL.5432")) > LONGEST_SOCKET_PATH:
+    # libpq takes a comma for the end of a host.
+    if len(os.fsencode(folder / ".s.PGSQL.5432")) > LONGEST_SOCKET_PATH or "," in str(folder):
         name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
         folder = Path(tempfile.gettempdir()) / f"relay-{name}"
     folder.mkdir(mode=0o700, exist_ok=True)

@@ -10,7 +10,8 @@ from relay.embedded.programs import Program, dies_with_parent, package_folder
 
 
 class Valkey:
-    def __init__(self, sockets: Path) -> None:
+    def __init__(self, sockets: Path, log: Path) -> None:
+        self.log = log
         self.socket = sockets / "valkey.sock"
         self.url = f"unix://{quote(str(self.socket))}?db=0"
 
@@ -18,7 +19,9 @@ class Valkey:
     def program(self) -> Program:
         listen = ("--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700")
         keep = ("--save", "", "--appendonly", "no", "--dir", str(self.socket.parent))
-        command = (*dies_with_parent(signal.SIGTERM), binary(), *listen, *keep, "--loglevel", "warning")
+        # A log of its own: at every start it complains about the machine's memory settings.
+        log = ("--logfile", str(self.log), "--loglevel", "warning")
+        command = (*dies_with_parent(signal.SIGTERM), binary(), *listen, *keep, *log)
         return Program("valkey", command, orphaned=signal.SIGTERM)
 
     def ready(self, pid: int) -> bool:  # noqa: ARG002 - Postgres needs it.
