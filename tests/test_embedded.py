@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -14,6 +13,7 @@ import pytest
 import redis
 
 from relay.embedded.servers import servers, socket_folder
+from tests.waiting import wait_until
 
 OWNER = """
 import sys, time
@@ -32,13 +32,6 @@ def processes_of(folder):
         for process in psutil.process_iter(["cmdline", "status"])
         if str(folder) in " ".join(process.info["cmdline"] or []) and process.info["status"] != psutil.STATUS_ZOMBIE
     ]
-
-
-def wait_until(condition, seconds=30.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition never came true"
-        time.sleep(0.02)
 
 
 def query(url, statement):
