@@ -35,8 +35,9 @@ WAYS[Status.SOFT_BOUNCE] = [
 WAYS[Status.HARD_BOUNCE] = [*WAYS[Status.PENDING], ("hard_bounce", "unknown_user", 550, "5.1.1", "No such user here")]
 
 
-def make_user(email=None, **fields):
-    return User.objects.create_user(email or f"user{next(numbers)}@example.com", "correct horse battery", **fields)
+def make_user(email=None, password=None, **fields):
+    """Hashing a password is slow, so only a test that types it in gives one."""
+    return User.objects.create_user(email or f"user{next(numbers)}@example.com", password, **fields)
 
 
 def make_plan(**fields):
