@@ -6,7 +6,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 
 import idna
 
-from domains.models import Domain, SmtpCredential, hash_secret
+from domains.models import Domain, LoginEvent, SmtpCredential, hash_secret
 
 type Network = IPv4Network | IPv6Network
 
@@ -37,17 +37,22 @@ def ascii_name(domain: str) -> str:
         return domain
 
 
-def authenticate(username: str, secret: str) -> tuple[int | None, bool]:
-    """(the credential's id if the user name is known, whether it may log in).
+def authenticate(username: str, secret: str) -> tuple[int | None, LoginEvent.Result]:
+    """(the credential's id if it may log in, what goes into the log).
 
     An unknown name costs the same query and the same comparison as a known one.
     """
-    credential = SmtpCredential.objects.filter(username=username).only("secret_sha256", "revoked_at").first()
-    stored = bytes(credential.secret_sha256) if credential else NOBODY
-    right = hmac.compare_digest(stored, hash_secret(secret))
+    # No user name of ours is anything but short ASCII, and PostgreSQL refuses NUL.
+    known = username if username.isalnum() and username.isascii() else ""
+    credential = SmtpCredential.objects.filter(username=known).only("secret_sha256", "revoked_at").first()
+    right = hmac.compare_digest(bytes(credential.secret_sha256) if credential else NOBODY, hash_secret(secret))
     if credential is None:
-        return None, False
-    return credential.pk, right and credential.revoked_at is None
+        return None, LoginEvent.Result.UNKNOWN
+    if not right:
+        return None, LoginEvent.Result.REFUSED
+    if credential.revoked_at is not None:
+        return None, LoginEvent.Result.REVOKED
+    return credential.pk, LoginEvent.Result.ACCEPTED
 
 
 def sender_of(credential_id: int) -> Sender | None:

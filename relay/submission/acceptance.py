@@ -1,7 +1,7 @@
 """The end of DATA: the content is judged, the header block rewritten, and the message committed."""
 
-import datetime as dt
 import logging
+import time
 from typing import TYPE_CHECKING
 
 from activity.arrival import Arrival, Refusal
@@ -33,7 +33,7 @@ async def accept(server: "Server", transaction: Transaction, content: Content, *
         server.refusals.remember_quota(arrival.account_id, len(arrival.recipients), verdict)
         log.info("refused %s of account %d: %s", arrival.id, arrival.account_id, verdict.reply)
         return verdict.reply
-    log.info("accepted %s of account %d for %d", arrival.id, arrival.account_id, len(arrival.recipients))
+    log.debug("accepted %s of account %d for %d", arrival.id, arrival.account_id, len(arrival.recipients))
     return f"250 2.0.0 Accepted as {arrival.id}"
 
 
@@ -78,8 +78,7 @@ def protocol_of(transaction: Transaction, *, secure: bool) -> str:
 
 def write_header(server: "Server", arrival: Arrival, header: Header, content: Content, protocol: str) -> None:
     """Give the arrival its size and its bytes: our header block, then everything behind the customer's."""
-    now = dt.datetime.now(dt.UTC)
-    block = message.rewritten(header, arrival.id, server.hostname, protocol, now)
+    block = message.rewritten(header, arrival.id, server.hostname, protocol, time.time())
     arrival.header_id = header.message_id
     arrival.size = len(block) + content.size - header.length
 

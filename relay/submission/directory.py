@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 
@@ -19,6 +20,7 @@ from activity.accept import Unavailable
 from activity.models import Suppression
 from activity.pool import Pool
 from domains import senders
+from domains.models import LoginEvent
 from domains.senders import Sender
 
 log = logging.getLogger(__name__)
@@ -32,6 +34,9 @@ REMEMBER_DEAF = 1.0
 MAX_REMEMBERED = 20_000
 
 
+parsed = lru_cache(1_000)(ip_address)
+
+
 class Directory:
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -39,7 +44,7 @@ class Directory:
         self.answers: dict[Hashable, tuple[float, asyncio.Future[Any]]] = {}
         self.listening = False
 
-    async def authenticate(self, username: str, secret: str) -> tuple[int | None, bool]:
+    async def authenticate(self, username: str, secret: str) -> tuple[int | None, LoginEvent.Result]:
         return await self.ask(senders.authenticate, username, secret)
 
     async def sender(self, credential_id: int) -> Sender | None:
@@ -48,7 +53,7 @@ class Directory:
     async def credential_at(self, address: str) -> int | None:
         """The credential that may be used from this client address without AUTH."""
         networks = await self._remembered(senders.networks)
-        peer = ip_address(address)
+        peer = parsed(address)
         return next((key for network, key in networks if peer in network), None)
 
     async def suppression(self, account_id: int, address: str) -> Suppression | None:
@@ -77,7 +82,10 @@ class Directory:
         key = (question, args)
         until, answer = self.answers.get(key, (0.0, None))
         now = self.loop.time()
-        if answer is None or until < now or (answer.done() and answer.exception() is not None):
+        if answer is not None and answer.done() and until >= now and answer.exception() is None:
+            known: T = answer.result()
+            return known
+        if answer is None or answer.done():
             answer = asyncio.ensure_future(self.ask(question, *args))
             if len(self.answers) >= MAX_REMEMBERED:
                 self.answers.clear()

@@ -2,21 +2,25 @@
 
 import asyncio
 import logging
+import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from functools import partial
 from pathlib import Path
 
 from django.conf import settings
 from django.core.management.base import CommandError
 
+from relay.submission.proxy import ProxiedListener
 from relay.submission.server import Kind, Server
 from relay.submission.session import Session
-from relay.submission.wire import Wire
+from relay.submission.wire import HANDSHAKE_SECONDS, Wire
 
 log = logging.getLogger(__name__)
 
 BACKLOG = 512
+
+type Listener = asyncio.AbstractServer | ProxiedListener
 
 
 class Certificate:
@@ -59,18 +63,39 @@ def ports() -> dict[Kind, int]:
     return {kind: number for kind, number in numbers.items() if number}
 
 
-async def listen(server: Server) -> list[asyncio.Server]:
+def bound_socket(host: str, port: int) -> socket.socket:
+    """Shared with other submission processes: the kernel spreads connections over them."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listener.setblocking(False)
+    listener.bind((host, port))
+    listener.listen(BACKLOG)
+    return listener
+
+
+async def listen(server: Server) -> list[Listener]:
     listeners = []
     for kind, port in ports().items():
-        serve: Callable[[Wire], Awaitable[None]] = partial(Session.serve, server, kind)
-        listener = await asyncio.get_running_loop().create_server(
-            partial(Wire, serve),
-            settings.BIND,
-            port,
-            backlog=BACKLOG,
-            reuse_port=True,
-            ssl=server.tls if kind is Kind.TLS else None,
-        )
+        listeners.append(await open_port(server, kind, bound_socket(settings.BIND, port)))
         log.info("listening on %s:%d (%s)", settings.BIND, port, kind.value)
-        listeners.append(listener)
     return listeners
+
+
+async def open_port(server: Server, kind: Kind, listener: socket.socket) -> Listener:
+    loop = asyncio.get_running_loop()
+    tls = server.tls if kind is Kind.TLS else None
+    patience = HANDSHAKE_SECONDS if tls else None
+    serve = partial(Session.serve, server, kind)
+    if kind is Kind.PLAIN or not settings.PROXY_NETWORKS:
+        return await loop.create_server(
+            partial(Wire, serve), sock=listener, backlog=BACKLOG, ssl=tls, ssl_handshake_timeout=patience
+        )
+
+    def serve_client(connection: socket.socket, client: str) -> Awaitable[object]:
+        return loop.connect_accepted_socket(
+            partial(Wire, serve, client), connection, ssl=tls, ssl_handshake_timeout=patience
+        )
+
+    return ProxiedListener(listener, server.is_proxy, serve_client)

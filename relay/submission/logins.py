@@ -7,13 +7,15 @@ after the same delay.
 import time
 from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 
+from domains.logins import MAX_USERNAME, Result
 from relay.submission.directory import Directory
+from relay.submission.login_log import LoginLog
 
 DELAYS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 MANY = 20_000
-MAX_USERNAME = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,7 @@ class Attempt:
     blocked: bool = False
 
 
+@lru_cache(1_000)
 def place_of(address: str) -> str:
     """The address, or its network for IPv6, where one customer has at least a /64."""
     ip = ip_address(address)
@@ -56,17 +59,20 @@ class Failures:
 
 
 class Logins:
-    def __init__(self, directory: Directory, limit: int, window: float) -> None:
+    def __init__(self, directory: Directory, log: LoginLog, limit: int, window: float) -> None:
         self.directory = directory
+        self.log = log
         self.failures = Failures(limit, window)
 
     async def attempt(self, peer: str, username: str, secret: str) -> Attempt:
         """Raises Unavailable when the database does not answer; that is no failure of the client."""
         keys = [("address", place_of(peer)), ("username", username[:MAX_USERNAME])]
         if max(map(self.failures.count, keys)) >= self.failures.limit:
+            self.log.add(username, peer, Result.BLOCKED)
             return Attempt(blocked=True)
-        credential_id, right = await self.directory.authenticate(username, secret)
-        if right:
+        credential_id, result = await self.directory.authenticate(username, secret)
+        self.log.add(username, peer, result)
+        if credential_id is not None:
             return Attempt(credential_id)
         for key in keys:
             self.failures.add(key)

@@ -5,10 +5,11 @@ Pure functions over bytes. RFC 5322 for the syntax; RFC 6532 lets UTF-8 stand in
 
 import re
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 from email.utils import format_datetime, getaddresses
+from functools import lru_cache
 from uuid import UUID
 
 MAX_HEADER = 262_144
@@ -140,9 +141,15 @@ def readable(value: bytes) -> str:
         return text
 
 
-def rewritten(header: Header, message_id: UUID, hostname: str, protocol: str, now: datetime) -> bytes:
+@lru_cache(4)
+def date_of(second: int) -> str:
+    """RFC 5322 3.3."""
+    return format_datetime(datetime.fromtimestamp(second, UTC))
+
+
+def rewritten(header: Header, message_id: UUID, hostname: str, protocol: str, now: float) -> bytes:
     """The header block as it is sent on, without the empty line: our fields first, then the customer's as they came."""
-    date = format_datetime(now)
+    date = date_of(int(now))
     # RFC 5321 4.4 wants the client's name and address in a "from" clause. Like other hosted relays we leave it out: it
     # would tell every recipient, and every block list that reads old trace fields, where the customer's software runs.
     # The client is kept with the message, so operators can still trace it by this id.

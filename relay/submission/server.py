@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from contextlib import suppress
 from enum import Enum
+from ipaddress import ip_address
 from pathlib import Path
 
 from django.conf import settings
@@ -15,6 +16,7 @@ from domains.senders import Sender
 from relay.submission import gate
 from relay.submission.directory import Directory
 from relay.submission.limits import Buckets, Room, Slots
+from relay.submission.login_log import LoginLog
 from relay.submission.logins import Logins, place_of
 from relay.submission.refusals import Refusals
 from relay.submission.wire import Wire
@@ -39,14 +41,18 @@ class Server:
         self.max_bytes = settings.MAX_MESSAGE_BYTES
         self.max_recipients = settings.MAX_RECIPIENTS
         self.max_errors = settings.MAX_ERRORS
+        self.login_seconds = settings.LOGIN_TIMEOUT
+        self.command_seconds = settings.COMMAND_TIMEOUT
         self.data_seconds = settings.DATA_TIMEOUT
+        self.messages_a_minute = settings.MESSAGES_A_MINUTE
         self.spool: Path = settings.HOME / "spool"
         self.spool.mkdir(parents=True, exist_ok=True)
         self.committer = GroupCommit(pool)
         self.directory = Directory()
         self.refusals = Refusals(self.committer, self.directory)
-        self.logins = Logins(self.directory, settings.LOGIN_FAILURES, settings.LOGIN_BLOCK)
-        self.rates = Buckets(settings.MESSAGES_A_MINUTE, settings.MESSAGES_A_MINUTE / 60)
+        self.login_log = LoginLog(self.directory)
+        self.logins = Logins(self.directory, self.login_log, settings.LOGIN_FAILURES, settings.LOGIN_BLOCK)
+        self.rates = Buckets(self.messages_a_minute, self.messages_a_minute / 60)
         self.slots = Slots()
         self.room = Room(settings.MAX_BYTES_IN_FLIGHT)
         self.wires: set[Wire] = set()
@@ -77,17 +83,21 @@ class Server:
 
     def patience(self, credential_id: int | None) -> float:
         """Seconds a client has for its next command: few as long as we do not know it."""
-        return settings.LOGIN_TIMEOUT if credential_id is None else settings.COMMAND_TIMEOUT
+        return self.login_seconds if credential_id is None else self.command_seconds
 
     async def identify(self, kind: Kind, peer: str, credential_id: int | None) -> Sender | None:
         """None when the client is nobody, or not any more. Raises Unavailable."""
         if kind is Kind.PLAIN:
-            credential_id = await self.directory.credential_at(peer)
+            credential_id = None if self.is_proxy(peer) else await self.directory.credential_at(peer)
         return None if credential_id is None else await self.directory.sender(credential_id)
 
+    def is_proxy(self, address: str) -> bool:
+        """Whether this address may say, by the PROXY protocol, for whom it speaks."""
+        return any(ip_address(address) in network for network in settings.PROXY_NETWORKS)
+
     def may_send(self, sender: Sender) -> bool:
-        limit = sender.messages_a_minute or settings.MESSAGES_A_MINUTE
-        return bool(self.rates.take(sender.account_id, scale=limit / settings.MESSAGES_A_MINUTE))
+        limit = sender.messages_a_minute or self.messages_a_minute
+        return bool(self.rates.take(sender.account_id, scale=limit / self.messages_a_minute))
 
     async def suppression(self, sender: Sender, address: str) -> Refusal | None:
         entry = await self.directory.suppression(sender.account_id, address)
@@ -101,6 +111,7 @@ class Server:
             for wire in list(self.wires):
                 wire.expire(now)
             await self.refusals.flush()
+            await self.login_log.flush()
 
     async def close(self) -> None:
         """Finish the messages in hand, say 421 to the rest, commit, go."""
@@ -115,7 +126,8 @@ class Server:
             task.cancel()
         with suppress(TimeoutError):
             async with asyncio.timeout(1):
-                await self.refusals.flush()
                 await self.committer.close()
+                await self.refusals.flush()
+                await self.login_log.flush()
                 await self.pool.close(timeout=0.5)
         self.directory.close()

@@ -117,7 +117,7 @@ class Session(Conversation):
             sender=sender,
             mail_from=path.address,
             smtputf8="SMTPUTF8" in given,
-            client=f"{self.wire.peer} {self.hello}",
+            client=f"{self.wire.peer} ({self.hello})",
             max_recipients=sender.max_recipients or self.server.max_recipients,
             size=int(given.get("SIZE", 0)),
         )

@@ -1,0 +1,96 @@
+"""Connections that a load balancer passes on: the PROXY protocol (v1 and v2) says for which client it speaks.
+
+The header comes before everything else, TLS included, so it is read from the bare socket.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from aiosmtpd.proxy_protocol import get_proxy
+
+log = logging.getLogger(__name__)
+
+type Serve = Callable[[socket.socket, str], Awaitable[object]]
+
+HEADER_SECONDS = 5.0
+MAX_V1 = 107  # the longest line of version 1, by its specification
+
+
+class HeaderReader:
+    """What aiosmtpd's parser wants of a stream; never takes a byte beyond the header."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self.loop = asyncio.get_running_loop()
+
+    async def read(self, n: int = -1) -> bytes:
+        return await self.loop.sock_recv(self.connection, n)
+
+    async def readexactly(self, n: int) -> bytes:
+        data = b""
+        while len(data) < n:
+            more = await self.read(n - len(data))
+            if not more:
+                raise ConnectionError("the connection ended in the PROXY header")
+            data += more
+        return data
+
+    async def readuntil(self, separator: bytes = b"\n") -> bytes:
+        line = b""
+        while not line.endswith(separator):
+            if len(line) >= MAX_V1:
+                raise ValueError("the PROXY line is too long")
+            line += await self.readexactly(1)
+        return line
+
+
+async def client_of(connection: socket.socket) -> str | None:
+    """The client's address; "" if the proxy speaks for itself (a health check); None if there is no good header."""
+    try:
+        async with asyncio.timeout(HEADER_SECONDS):
+            header = await get_proxy(HeaderReader(connection))
+    except (OSError, TimeoutError, ValueError):
+        return None
+    if not header.valid:
+        return None
+    return str(header.src_addr) if header.src_addr else ""
+
+
+class ProxiedListener:
+    """One port on which some addresses speak for their clients. `serve` takes a connection and its client's address."""
+
+    def __init__(self, listener: socket.socket, is_proxy: Callable[[str], bool], serve: Serve) -> None:
+        self.socket = listener
+        self.is_proxy = is_proxy
+        self.serve = serve
+        self.opening: set[asyncio.Task[None]] = set()
+        self.task = asyncio.create_task(self._accept())
+
+    async def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, address = await loop.sock_accept(self.socket)
+            except OSError as error:  # out of file descriptors, or a client that left at once
+                log.warning("a connection could not be accepted: %s", error)
+                await asyncio.sleep(0.1)
+                continue
+            task = loop.create_task(self._open(connection, str(address[0])))
+            self.opening.add(task)
+            task.add_done_callback(self.opening.discard)
+
+    async def _open(self, connection: socket.socket, peer: str) -> None:
+        client = await client_of(connection) if self.is_proxy(peer) else peer
+        if client is None:
+            log.warning("no PROXY header from %s", peer)
+            connection.close()
+            return
+        with suppress(OSError):  # ssl.SSLError is one: a client that fails the handshake
+            await self.serve(connection, client or peer)
+
+    def close(self) -> None:
+        self.task.cancel()
+        self.socket.close()
