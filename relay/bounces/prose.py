@@ -1,0 +1,110 @@
+"""Bounces that are no DSN: finds in the words for people who was not reached and what was said about each."""
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from relay.bounces.dsn import ADDRESS
+from relay.bounces.notice import Notice
+
+MAX_ADDRESSES = 100
+SEGMENT_LINES = 25
+SEGMENT = 1500
+
+# Addresses that a notice names for other reasons: whom to ask, and who speaks.
+OFFICE = re.compile(r"(?:post-?master|mail(?:er)?-?daemon|abuse|support|help(?:desk)?|hostmaster|webmaster|no-?reply|do-?not-?reply|mail-?admin|antispam|noc|sysadmin|delist\w{0,6})@", re.IGNORECASE)
+# What stands before an address that did not fail, and before one that did.
+OTHERS = re.compile(
+    r"(?:from|sender|reply[- ]?to|sent by|contact|e-?mail us|write to|please\b.{0,40}|message[- ]id|return[- ]path|errors[- ]to|envelope[- ]from|mailto|originator|"
+    r"forward\w{0,6}\b.{0,30}|assistance\b.{0,60}|questions?\b.{0,60}|hello|hi|dear|subject|generated from|expanded from|by|via|on behalf of|"
+    r"(?:absender|expéditeur|remitente|mittente|remetente|от)|(?:send|sending)\b.{0,40}\bto)[\s:=<(\[\"'«*,-]{0,8}$",
+    re.IGNORECASE,
+)
+RECIPIENT = re.compile(
+    r"(?:recipients?|rcpt(?:[ _-]to)?|to|for|address(?:es)?|user(?: ?id| ?name)?|mailbox|account|destination|intended|deliver(?:y|ed|ing)?|attempts?|failed|undeliverable|unknown|reach|of|"
+    r"empf[aä]nger\w{0,3}|adresse?|an|destinataires?|[àa]|para|destinatario|destinat[aá]rio|получател\w{0,3}|odbiorc\w{0,3}|error|invalid|local|alias|original)"
+    r"(?:\(s\))?(?: address| name| is| was)?[\s:=<(\[\"'«*#>.-]{0,12}$",
+    re.IGNORECASE,
+)
+# Nothing but bullets, brackets, quotes and a short name before the address.
+LEADS = re.compile(r"[\s\W\d]{0,20}(?:\"[^\"]{0,80}\"\s{0,3}|(?:[\w.'-]{1,30}\s){0,4})?[\s<(\[\"'«*>-]{0,6}$")
+FOLLOWS = re.compile(r"[>)\]\"'»]{0,3}\s{0,4}(?:$|[:;,.(\[<|=-]|\.\.\.|…|on\s|\()")
+SUMMARY = re.compile(r"\s{0,20}(?:to|an|à|para|a|кому|cc)\s{0,3}:", re.IGNORECASE)
+REPLY = re.compile(r"(?<![\d.:])[45]\d\d(?=[ \-:#,][^\d]|\s*[45]\.)|(?<![\d.])[45]\.\d{1,3}\.\d{1,3}(?![\d.])")
+
+
+@dataclass(slots=True)
+class Mention:
+    """An address in the notice: where, and how sure it is that it failed (0 is surest)."""
+
+    address: str
+    line: int
+    rank: int
+
+
+def failures(notice: Notice, sender: Collection[str], wanted: Collection[str]) -> list[tuple[str, str]]:
+    """(address, what was said about it), for each address that seems to have failed.
+
+    `sender`: addresses, in lower case, that are the sender's and so name a failure only when nobody else does;
+    `wanted`: those the returned message was for.
+    """
+    mentions = list(_mentions(notice.lines, wanted))
+    others = [mention for mention in mentions if mention.address.lower() not in sender] or mentions
+    best = min((mention.rank for mention in others), default=9)
+    named = [mention for mention in others if mention.rank == best]
+    if best >= 3 and len({mention.address.lower() for mention in named}) > 1:
+        # Addresses in passing, and none that we wrote to: no telling which.
+        return []
+    firsts: dict[str, Mention] = {}
+    for mention in named:
+        firsts.setdefault(mention.address.lower(), mention)
+    chosen = list(firsts.values())[:MAX_ADDRESSES]
+    return [(mention.address, said_about(mention, chosen, notice.lines)) for mention in chosen]
+
+
+def _mentions(lines: Sequence[str], wanted: Collection[str]) -> Iterator[Mention]:
+    before = ""
+    for number, line in enumerate(lines):
+        for found in ADDRESS.finditer(line):
+            address = found[0].strip(".'`*=")
+            rank = _rank(line, found.start(), found.end(), before)
+            if rank is not None and not OFFICE.match(address) and "@" in address:
+                yield Mention(address, number, rank if rank < 2 or address.lower() not in wanted else 2)
+        before = line if line.strip() else before
+
+
+def _rank(line: str, start: int, end: int, previous: str) -> int | None:
+    """0 leads its line or is named as a recipient, 1 stands in a reply, 3 and 4 in passing, None is somebody else's."""
+    prefix = line[max(0, start - 80) : start]
+    if OTHERS.search(prefix) and not re.search(r"rcpt[ _-]to[:\s<]{1,4}$", prefix, re.IGNORECASE):
+        return None
+    leads = LEADS.fullmatch(prefix) is not None and FOLLOWS.match(line[end:]) is not None
+    if leads and start <= 80:
+        return None if re.search(r"(?:sent by|from|sender)[\s:]{0,4}$", previous, re.IGNORECASE) else 0
+    if SUMMARY.match(line):
+        return 4
+    if RECIPIENT.search(prefix):
+        return 0
+    return 1 if REPLY.search(line) else 3
+
+
+def said_about(mention: Mention, all_mentions: Sequence[Mention], lines: Sequence[str]) -> str:
+    """The words that belong to an address: those after it up to the next one, else the replies that name it, else all after."""
+    starts = sorted({each.line for each in all_mentions})
+    following = next((line for line in starts if line > mention.line), len(lines))
+    own = segment(lines[mention.line : min(following, mention.line + SEGMENT_LINES)], mention.address)
+    if len(starts) > 1 and not re.search(r"\w{3}", own):
+        naming = [line for line in lines if mention.address.lower() in line.lower() and REPLY.search(line)]
+        own = segment(naming or lines[starts[-1] + 1 :][:SEGMENT_LINES], "")
+    if not re.search(r"\w{3}", own):
+        own = segment(lines[:SEGMENT_LINES], mention.address)
+    return own
+
+
+def segment(lines: Sequence[str], address: str) -> str:
+    """On one line, beginning with the reply if there is one, without the address that introduces it."""
+    text = " ".join(" ".join(lines).split())
+    if address:
+        text = text.partition(address)[2].lstrip(" >:)]\"'.;,-") if address in text else text
+    found = REPLY.search(text)
+    return text[max(0, found.start() - 200) if found else 0 :][:SEGMENT]
