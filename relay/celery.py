@@ -1,8 +1,9 @@
 """The Celery app: doorbells and housekeeping only; the truth about mail is in Postgres."""
 
 import os
+from typing import Any
 
-from celery import Celery
+from celery import Celery, signals
 from django.conf import settings
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "relay.settings")
@@ -41,3 +42,12 @@ app.conf.update(
 )
 app.set_default()
 app.autodiscover_tasks(["relay"])
+
+
+@signals.celeryd_after_setup.connect
+def start_engine(instance: Any, **_kwargs: Any) -> None:
+    """A worker that takes deliver tasks has an engine; it does not wait for the broker to answer."""
+    if "deliver" in instance.app.amqp.queues.consume_from:
+        from relay.delivery import deliverer
+
+        deliverer.start()

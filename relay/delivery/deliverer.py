@@ -1,6 +1,5 @@
 """The engine inside the Celery deliverer: it starts with the worker, before any broker answers, and ends with it."""
 
-import logging
 import threading
 from typing import Any
 
@@ -8,9 +7,6 @@ from celery import signals
 
 from relay.delivery.engine import STOP_SECONDS, Engine, run_in_thread
 
-log = logging.getLogger(__name__)
-
-QUEUE = "deliver"
 _engine: Engine | None = None
 _thread: threading.Thread | None = None
 
@@ -20,12 +16,8 @@ def ring(domain: str) -> None:
         _engine.ring(domain)
 
 
-@signals.celeryd_after_setup.connect
-def start(instance: Any, **_kwargs: Any) -> None:
-    """`instance` is the worker; only one that takes deliver tasks has an engine."""
+def start() -> None:
     global _engine, _thread
-    if QUEUE not in instance.app.amqp.queues.consume_from:
-        return
     _engine = Engine()
     _thread = run_in_thread(_engine)
 

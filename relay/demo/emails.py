@@ -28,6 +28,8 @@ EMAILS = (
 )
 ROUNDS = 3
 UNPROVED = "billing@boutlque.test"
+# Its mail server never answers, so this email stays Deferred until it is given up.
+UNREACHABLE = "info@dead"
 
 
 def messages() -> Iterator[tuple[str, EmailMessage]]:
@@ -38,13 +40,14 @@ def messages() -> Iterator[tuple[str, EmailMessage]]:
             number += 1
             sender = f"no-reply@{DOMAIN}" if "Password" in subject else f"shop@{DOMAIN}"
             yield sender, email(sender, mailbox, subject.format(n=number))
+    yield f"shop@{DOMAIN}", email(f"shop@{DOMAIN}", UNREACHABLE, "Your table for Saturday")
     yield UNPROVED, email(UNPROVED, "delivered+partner", "Monthly statement")
 
 
 def email(sender: str, mailbox: str, subject: str) -> EmailMessage:
     message = EmailMessage()
     message["From"] = f"Boutique Tremblay <{sender}>"
-    message["To"] = f"{mailbox}@{settings.SIMULATOR_DOMAIN}"
+    message["To"] = mailbox + ("." if "@" in mailbox else "@") + settings.SIMULATOR_DOMAIN
     message["Subject"] = subject
     message["X-Relay-Tag"] = subject.split()[1].lower() if len(subject.split()) > 1 else "mail"
     message.set_content(f"Hello,\n\n{subject}.\n\nThank you for your trust,\nBoutique Tremblay\n")

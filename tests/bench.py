@@ -1,0 +1,222 @@
+"""`make bench`: the whole relay under load, on embedded servers with fsync on, and Postfix beside it where it is installed.
+
+Prints accepted/s and delivered/s, and p50/p99 of the time to 250 and of the time from accepted to delivered.
+    make bench ARGS="--messages 5000 --sessions 20 --bytes 4096 --peer ../shared/bench/postfix.sh"
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tests.stack import ROOT, running_stack
+
+SINK_DOMAIN = "dest.test"
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--messages", type=int, default=5000)
+    parser.add_argument("--sessions", type=int, default=20)
+    parser.add_argument("--bytes", type=int, default=4096, dest="size")
+    parser.add_argument("--rounds", type=int, default=2, help="the best one counts: the machine may be shared")
+    parser.add_argument("--connections", type=int, default=20, help="to the destination")
+    parser.add_argument("--peer", type=Path, help="the script that measures Postfix beside us")
+    parser.add_argument("--own-load", action="store_true", help="our own load generator although smtp-source is there")
+    return parser.parse_args()
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def sink():
+    """A server that takes everything at once: smtp-sink, or the simulator where Postfix is not installed."""
+    port = free_port()
+    program = shutil.which("smtp-sink", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if program:
+        user = ["-u", "nobody"] if os.geteuid() == 0 else []
+        command = [program, *user, f"127.0.0.1:{port}", "1000"]
+    else:
+        command = [sys.executable, "-m", "tests.sink", str(port)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while socket.socket().connect_ex(("127.0.0.1", port)):
+            time.sleep(0.05)
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def send_with_smtp_source(program, port, options, sender):
+    started = time.monotonic()
+    command = [program, "-s", str(options.sessions), "-l", str(options.size), "-m", str(options.messages), "-d"]
+    command += ["-N", "-f", sender, "-t", f"rcpt@{SINK_DOMAIN}", f"127.0.0.1:{port}"]
+    subprocess.run(command, check=True)
+    return time.monotonic() - started
+
+
+def send_with_our_own(port, options, sender):
+    async def session(number):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        await reply(reader)
+        await ask(reader, writer, b"EHLO bench.test\r\n")
+        line = b"x" * 76 + b"\r\n"
+        body = line * (options.size // len(line))
+        head = f"From: <{sender}>\r\nTo: <rcpt@{SINK_DOMAIN}>\r\nSubject: bench\r\n\r\n".encode()
+        for _ in range(number):
+            await ask(reader, writer, f"MAIL FROM:<{sender}>\r\n".encode())
+            await ask(reader, writer, f"RCPT TO:<rcpt@{SINK_DOMAIN}>\r\n".encode())
+            await ask(reader, writer, b"DATA\r\n")
+            assert (await ask(reader, writer, head + body + b".\r\n")).startswith(b"250")
+        writer.close()
+
+    async def run():
+        share, rest = divmod(options.messages, options.sessions)
+        await asyncio.gather(*(session(share + (n < rest)) for n in range(options.sessions)))
+
+    started = time.monotonic()
+    asyncio.run(run())
+    return time.monotonic() - started
+
+
+async def reply(reader):
+    while True:
+        line = await reader.readline()
+        if line[3:4] != b"-":
+            return line
+
+
+async def ask(reader, writer, data):
+    writer.write(data)
+    return await reply(reader)
+
+
+class Prober(threading.Thread):
+    """One message every 50 ms beside the load: how long a well-behaved client waits for its 250 (seconds)."""
+
+    def __init__(self, stack, sender):
+        super().__init__(daemon=True)
+        self.stack, self.sender, self.times, self.ended = stack, sender, [], threading.Event()
+
+    def run(self):
+        message = f"From: <{self.sender}>\r\nTo: <probe@{SINK_DOMAIN}>\r\nSubject: probe\r\n\r\nprobe\r\n"
+        with self.stack.client() as client:
+            while not self.ended.wait(0.05):
+                started = time.monotonic()
+                client.sendmail(self.sender, f"probe@{SINK_DOMAIN}", message)
+                self.times.append(time.monotonic() - started)
+
+
+def percentiles(times):
+    if len(times) < 2:
+        return "too few"
+    cuts = statistics.quantiles(times, n=100)
+    return f"p50 {cuts[49] * 1000:.0f} ms, p99 {cuts[98] * 1000:.0f} ms"
+
+
+def one_round(stack, options):
+    sender = f"bench@{stack.up['domain']}"
+    since = stack.newest_id()
+    port = stack.up["submission"]["plain_port"]
+    program = shutil.which("smtp-source", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    prober = Prober(stack, sender)
+    prober.start()
+    started = time.monotonic()
+    if program and not options.own_load:
+        took = send_with_smtp_source(program, port, options, sender)
+    else:
+        took = send_with_our_own(port, options, sender)
+    while True:
+        done = stack.statuses(since).get("delivered", 0)
+        if done >= options.messages:
+            break
+        if time.monotonic() - started > 600:
+            raise SystemExit(f"not delivered after 10 minutes: {stack.statuses(since)}")
+        time.sleep(0.1)
+    all_took = time.monotonic() - started
+    prober.ended.set()
+    prober.join()
+    waits = stack.sql(
+        "SELECT extract(epoch FROM d.at - a.at)::float8 FROM activity_statusevent a JOIN activity_statusevent d"
+        " USING (recipient_id) WHERE a.status = 'accepted' AND d.status = 'delivered' AND a.recipient_id > %s",
+        since,
+    )
+    accepted, delivered = options.messages / took, options.messages / all_took
+    print(f"relay             accepted {accepted:.0f}/s delivered {delivered:.0f}/s")
+    print(f"  time to 250            {percentiles(prober.times)}")
+    print(f"  accepted to delivered  {percentiles([wait for (wait,) in waits])}", flush=True)
+    return accepted, delivered
+
+
+def light_load(stack, seconds=10):
+    """10 messages a second: the way of one email when nobody else is there."""
+    since = stack.newest_id()
+    sender = f"bench@{stack.up['domain']}"
+    with stack.client() as client:
+        for _ in range(seconds * 10):
+            client.sendmail(sender, f"light@{SINK_DOMAIN}", f"From: <{sender}>\r\nSubject: light\r\n\r\nlight\r\n")
+            time.sleep(0.1)
+    time.sleep(1)
+    waits = stack.sql(
+        "SELECT extract(epoch FROM d.at - a.at)::float8 FROM activity_statusevent a JOIN activity_statusevent d"
+        " USING (recipient_id) WHERE a.status = 'accepted' AND d.status = 'delivered' AND a.recipient_id > %s",
+        since,
+    )
+    print(f"light load, 10/s: accepted to delivered {percentiles([wait for (wait,) in waits])}", flush=True)
+
+
+def peer(script, port, options):
+    """Postfix + OpenDKIM in the same run: (accepted/s, delivered/s)."""
+    subprocess.run([script, "start", "10025", str(port)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        command = [script, "run", str(options.messages), str(options.sessions), str(options.size)]
+        lines = [subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip() for _ in range(2)]
+    finally:
+        subprocess.run([script, "stop"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+    rates = [(float(line.split()[2][:-2]), float(line.split()[4][:-2])) for line in lines]
+    for line in lines:
+        print(line, flush=True)
+    return max(accepted for accepted, _ in rates), max(delivered for _, delivered in rates)
+
+
+def main():
+    options = arguments()
+    home = Path(tempfile.mkdtemp(prefix="relay-bench-"))
+    print(f"{options.messages} messages of {options.size} bytes over {options.sessions} sessions, DKIM on, fsync on")
+    try:
+        with sink() as port:
+            settings = {
+                "RELAY_ROUTES": f"{SINK_DOMAIN}=127.0.0.1:{port}",
+                "RELAY_LANE_CONNECTIONS": str(options.connections),
+                "RELAY_MESSAGES_A_MINUTE": "100000000",
+            }
+            with running_stack(home / "var", **settings) as stack:
+                time.sleep(3)
+                light_load(stack)
+                rounds = [one_round(stack, options) for _ in range(options.rounds)]
+            ours = max(accepted for accepted, _ in rounds), max(delivered for _, delivered in rounds)
+            if options.peer:
+                theirs = peer(options.peer, port, options)
+                print(f"ratio to the peer: accepted {ours[0] / theirs[0]:.2f}, delivered {ours[1] / theirs[1]:.2f}")
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
