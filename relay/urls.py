@@ -8,6 +8,9 @@ from django.views.generic import RedirectView
 from domains.urls import setup_urlpatterns
 from relay import views
 
+# Here and not when Django starts: only the web process needs the admin in its memory.
+admin.autodiscover()
+
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", RedirectView.as_view(pattern_name="activity:list"), name="home"),
     path("activity/", include("activity.urls")),

@@ -57,8 +57,8 @@ def make_account(*members, **fields):
 
 def make_domain(account, name="boutique.example", validated=True, **fields):
     """Its keys are made only when a test signs: they are slow."""
-    at = timezone.now() if validated else None
-    return Domain.objects.create(account=account, name=name, validated_at=at, **fields)
+    fields.setdefault("validated_at", timezone.now() if validated else None)
+    return Domain.objects.create(account=account, name=name, **fields)
 
 
 def make_credential(account, name="shop-web", **fields):

@@ -321,7 +321,11 @@ class TestOneEmail:
 
     def test_a_late_bounce_shows_both_lines(self, alices, account):
         email = make_email(account, status=Status.DELIVERED)
-        record_report(email.id, Outcome(Status.HARD_BOUNCE, "unknown_user", text="5.1.1 gone"), timezone.now() + dt.timedelta(minutes=5))
+        record_report(
+            email.id,
+            Outcome(Status.HARD_BOUNCE, "unknown_user", text="5.1.1 gone"),
+            timezone.now() + dt.timedelta(minutes=5),
+        )
         lines = re.findall(r"<h3>([A-Z][a-z ]+)<time", page(alices, "activity:email", email.pk))
         assert lines == ["Hard bounce", "Delivered", "Pending", "Accepted"]
 
