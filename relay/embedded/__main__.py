@@ -97,7 +97,7 @@ class Relay:
         listed = read_procfile(PROJECT / "Procfile")
         self.programs.keep(*(program for program in listed if self.demo or program.name != "simulator"))
         if self.demo:
-            trouble = await self.programs.once(Program("demo", ("python", "manage.py", "demo")))
+            trouble = await self.programs.once(Program("demo", ("python", "manage.py", "demo"), labelled=False))
             if trouble and not self.programs.stopping.is_set():
                 self.console.note(f"the demo's data could not be made: demo {trouble}")
         return True

@@ -18,6 +18,10 @@ class Console:
         self.coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
     def line(self, name: str, text: str) -> None:
+        """Without a name the text stands alone, ready to be copied."""
+        if not name:
+            self.write(f"{text}\n")
+            return
         label = name.ljust(WIDTH)
         if self.coloured:
             label = f"\x1b[{self.colours[name]}m{label}\x1b[0m"

@@ -33,6 +33,7 @@ class Program:
     kill: ClassVar[signal.Signals] = signal.SIGKILL
     orphaned: signal.Signals = signal.SIGKILL
     prepare: Callable[[], None] = field(default=nothing, compare=False)
+    labelled: bool = True  # Its name stands before every line of its output.
 
 
 def read_procfile(path: Path) -> list[Program]:
@@ -51,7 +52,11 @@ def read_procfile(path: Path) -> list[Program]:
 def with_our_python(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment with this virtualenv's programs first on PATH, and output that is not held back."""
     path = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)])
-    return {**environment, "PATH": path, "PYTHONUNBUFFERED": "1"}
+    # Celery's warning is about pickled tasks; ours are JSON.
+    filters = environment.get("PYTHONWARNINGS", "ignore:You're running the worker with superuser privileges")
+    ours = {**environment, "PATH": path, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": filters}
+    ours.pop("PYTHONDONTWRITEBYTECODE", None)  # Eight programs start at once; compiling is most of a start.
+    return ours
 
 
 def dies_with_parent(farewell: signal.Signals) -> tuple[str, ...]:

@@ -85,7 +85,7 @@ class Supervisor:
         self.guardian.watch(process.pid, program.orphaned)
         if self.stopping.is_set():  # stop() came while it started and has not seen it.
             send(process.pid, program.stop)
-        following = asyncio.create_task(self.console.follow(program.name, output.reader))
+        following = asyncio.create_task(self.console.follow(program.name if program.labelled else "", output.reader))
         status = await process.wait()
         send(process.pid, signal.SIGKILL)  # Whatever it left behind holds its ports, and its output open.
         self.guardian.forget(process.pid)
