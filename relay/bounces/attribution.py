@@ -10,12 +10,18 @@ from activity.models import InboundReport, Recipient
 from activity.outcome import Outcome
 from activity.reports import Finding
 from activity.slices import floor_id, time_of
-from activity.status import BOUNCES, Status
+from activity.status import Status
 from relay import returnpath
 from relay.bounces.report import Kind, Report, Said
 from relay.bounces.understanding import understand
 
 HARDEST_FIRST = (Status.HARD_BOUNCE, Status.SOFT_BOUNCE, Status.DEFERRED, Status.DELIVERED)
+KINDS = {
+    Status.HARD_BOUNCE: Kind.BOUNCE,
+    Status.SOFT_BOUNCE: Kind.BOUNCE,
+    Status.DEFERRED: Kind.DELAYED,
+    Status.DELIVERED: Kind.RELAYED,
+}
 
 
 def finding(inbound: InboundReport) -> Finding:
@@ -23,7 +29,7 @@ def finding(inbound: InboundReport) -> Finding:
     report = understand(bytes(inbound.raw))
     recipient_id = recipient_of(inbound, report)
     said = chosen(report, _address_of(recipient_id))
-    return Finding(str(report.kind), conclusion(report, said), recipient_id, _outcome(report, said))
+    return Finding(str(_kind(report, said)), conclusion(report, said), recipient_id, _outcome(report, said))
 
 
 def recipient_of(inbound: InboundReport, report: Report) -> UUID | None:
@@ -62,14 +68,17 @@ def folded(address: str) -> str:
     return address.replace('"', "").casefold()
 
 
+def _kind(report: Report, said: Said | None) -> Kind:
+    """What the report is for this one recipient: others in it may have fared differently."""
+    if said is None or report.kind not in KINDS.values():
+        return report.kind
+    return KINDS[said.outcome]
+
+
 def _outcome(report: Report, said: Said | None) -> Outcome | None:
-    if report.kind is Kind.OTHER:
-        return None
-    if said is None:
-        return Outcome(Status.DELIVERED, text=report.explanation) if report.kind is not Kind.BOUNCE else None
-    if report.kind is Kind.BOUNCE and said.outcome not in BOUNCES:
-        return None
-    return Outcome(said.outcome, said.reason, "", said.code, said.status, said.diagnostic, said.host)
+    if said is not None:
+        return Outcome(said.outcome, said.reason, "", said.code, said.status, said.diagnostic, said.host)
+    return Outcome(Status.DELIVERED, text=report.explanation) if report.kind is Kind.AUTO_REPLY else None
 
 
 def conclusion(report: Report, said: Said | None) -> str:

@@ -19,6 +19,7 @@ NAMES = frozenset({"final-recipient", "original-recipient"})
 TYPED = re.compile(r"\s*(?:(rfc-?822|utf-?8|smtp|x-?[\w-]{1,20}|unknown|[a-z][\w-]{0,20})\s{0,5};)?\s*(.*)", re.IGNORECASE | re.DOTALL)
 ADDRESS = re.compile(r"[^\s<>\"',;:()\[\]@]{1,320}@(?:[\w-][\w.-]{0,253}|\[[^\]\s]{1,60}\])")
 QUOTED = re.compile(r'"[^"@\n]{1,64}"@[\w.-]{1,253}')
+ELIDED = re.compile(r"[^.]\.\.\.@|…")
 XTEXT = re.compile(r"\+([0-9A-F]{2})")
 UNITEXT = re.compile(r"\\x\{([0-9A-Fa-f]{1,6})\}")
 CLASS = re.compile(r"\s*([245])\.(\d{1,3})\.(\d{1,3})")
@@ -53,16 +54,15 @@ def blocks(text: str) -> list[dict[str, str]]:
     return found[:MAX_RECIPIENTS]
 
 
-def said(block: dict[str, str], explain: str = "") -> tuple[Kind, Said] | None:
-    """What one block says; None if it names nobody or says nothing. `explain`: the words for people beside it."""
+def said(block: dict[str, str], explain: str = "") -> tuple[Kind, Said]:
+    """What one block says. `explain`: the words for people beside it."""
     final = address_in(block.get("final-recipient", ""))
     address = address_in(block.get("original-recipient", "")) or final
-    diagnostic = block.get("diagnostic-code", "")
     status = CLASS.match(block.get("status", ""))
+    # Without a diagnostic, what some servers write in brackets behind the status: "5.4.4 (Illegal host name)".
+    diagnostic = block.get("diagnostic-code", "") or block.get("status", "")[status.end() if status else 0 :].strip(" ()")
     enhanced = ".".join(status.groups()) if status else ""
     kind = _kind(block.get("action", "").strip().lower(), enhanced, diagnostic)
-    if not (address or final):
-        return None
     verdict = judged(diagnostic, enhanced, explain)
     outcome = {Kind.DELAYED: Status.DEFERRED, Kind.RELAYED: Status.DELIVERED}.get(kind, verdict.outcome)
     reason = "" if kind is Kind.RELAYED else verdict.reason
@@ -88,7 +88,12 @@ def address_in(value: str) -> str:
         # RFC 3461 4: an Original-Recipient is xtext, "+40" an at sign. A plain plus before two hex digits is rarer.
         text = text if "@" in text else XTEXT.sub(lambda match: chr(int(match[1], 16)), text)
     found = QUOTED.search(text) or ADDRESS.search(text)
-    return found[0].strip(".") if found else ""
+    return found[0].strip(".") if found and not elided(found[0]) else ""
+
+
+def elided(address: str) -> bool:
+    """Cut short for people, such as `dav...@example.com`: whose it is cannot be told."""
+    return ELIDED.search(address) is not None
 
 
 def _character(match: re.Match[str]) -> str:

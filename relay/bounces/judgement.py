@@ -24,16 +24,18 @@ class Judgement:
 
 def judged(diagnostic: str, status: str = "", explanation: str = "") -> Judgement:
     """The diagnostic's own words and codes first, then the Status field, then the words for people."""
-    reply = replies.parse(diagnostic[:LIMIT])
+    own = untyped(diagnostic[:LIMIT])
+    reply = replies.parse(own)
     enhanced = reply.enhanced if meaningful(reply.enhanced) else status or reply.enhanced
     verdict = replies.judge(replies.Reply(reply.stage, reply.code, reply.enhanced or status, reply.text, reply.host))
-    if verdict.reason in ("", Reason.OTHER) and explanation:
+    if explanation and (not own or verdict.reason in ("", Reason.OTHER)):
         words = replies.parse(explanation[:LIMIT])
-        verdict = replies.judge(replies.Reply("", 0, status, words.text))
+        second = replies.judge(replies.Reply("", words.code, status or words.enhanced, words.text))
+        verdict = second if second.reason not in ("", Reason.OTHER) else verdict
     # A report of failure has waited out every temporary trouble: what is Deferred in delivery is soft here.
     hard = verdict.outcome is Status.HARD_BOUNCE
     outcome = Status.HARD_BOUNCE if hard else Status.SOFT_BOUNCE
-    return Judgement(outcome, str(verdict.reason or Reason.OTHER), reply.code, enhanced, untyped(diagnostic[:LIMIT]))
+    return Judgement(outcome, str(verdict.reason or Reason.OTHER), reply.code, enhanced, own)
 
 
 def untyped(diagnostic: str) -> str:

@@ -25,8 +25,9 @@ MAX_TEXT = 100_000
 FIELD = re.compile(r"([!-9;-~]{1,76})[ \t]{0,8}:(.*)", re.DOTALL)
 CONTENT_TYPE = re.compile(r"\s*([\w.+-]{1,60}/[\w.+-]{1,60})")
 PARAMETER = re.compile(r';\s{0,20}([\w*-]{1,40})\s{0,5}=\s{0,5}("[^"]{0,300}"|[^\s;"]{1,300})')
+BOUNDARY = re.compile(rb"^--([^\s-][^\n]{0,200}?|-{1,60}[^\s-][^\n]{0,140}?)[ \t]{0,9}\ncontent-[a-z-]{1,30}:", re.IGNORECASE | re.MULTILINE)
 # What stands between tags and can be seen; the elements that break a line.
-UNSEEN = re.compile(r"<(style|script|head)\b.*?</\1\s{0,9}>|<!--.*?-->", re.IGNORECASE | re.DOTALL)
+UNSEEN = (("<style", "</style"), ("<script", "</script"), ("<head>", "</head>"), ("<!--", "-->"))
 BREAK = re.compile(r"<(?:br|/?p|/?div|/?tr|/?h\d|/?li|/?table|/?td)\b[^<>]{0,2000}>", re.IGNORECASE)
 TAG = re.compile(r"</?[a-zA-Z!][^<>]{0,2000}>")
 
@@ -99,12 +100,23 @@ class _Reader:
         return part
 
     def _children(self, part: Part, depth: int) -> None:
-        boundary = part.parameters.get("boundary", "")
         default = "message/rfc822" if part.kind == "multipart/digest" else "text/plain"
-        for piece in pieces(part.body, boundary.rstrip()):
+        boundary = part.parameters.get("boundary", "").strip()
+        if (b"--" + boundary.encode("utf-8", "surrogateescape")) not in part.body or not boundary:
+            boundary = guessed_boundary(part.body)
+        for piece in pieces(part.body, boundary):
             if self.count >= MAX_PARTS:
                 return
             part.parts.append(self.part(piece, depth + 1, default))
+        if not part.parts:
+            # No boundary at all: what there is can only be read as words.
+            part.kind = "text/plain"
+
+
+def guessed_boundary(body: bytes) -> str:
+    """The first line that looks like a boundary: gateways rewrite one of the two places and forget the other."""
+    found = BOUNDARY.search(body[:MAX_HEADER])
+    return found[1].decode("utf-8", "surrogateescape") if found else ""
 
 
 def pieces(body: bytes, boundary: str) -> Iterator[bytes]:
@@ -167,8 +179,20 @@ def words(value: str) -> str:
 
 
 def without_tags(text: str) -> str:
-    text = BREAK.sub("\n", UNSEEN.sub(" ", text.replace("\n", " ")))
-    return html.unescape(TAG.sub("", text))
+    for start, end in UNSEEN:
+        text = _without(text, start, end)
+    return html.unescape(TAG.sub("", BREAK.sub("\n", text.replace("\n", " "))))
+
+
+def _without(text: str, start: str, end: str) -> str:
+    """The text without what stands between two marks, in one pass."""
+    kept, at, lower = [], 0, text.lower()
+    if len(lower) != len(text):
+        return text
+    while (begin := lower.find(start, at)) >= 0 and (finish := lower.find(end, begin)) >= 0:
+        kept.append(text[at:begin])
+        at = finish + len(end)
+    return "".join(kept) + text[at:]
 
 
 def _base64(body: bytes) -> bytes:

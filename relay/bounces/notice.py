@@ -54,21 +54,21 @@ def notice_of(root: Part) -> Notice:
             if part.kind == "text/html" and any(line.strip() for line in words):
                 continue
             words += part.text.splitlines()[: 10 * MAX_LINES]
-    end = returned_from(words)
+    end, start = returned_from(words)
     notice.lines = [line[:MAX_LINE] for line in words[:end][:MAX_LINES]]
-    if notice.returned is None and end < len(words):
-        notice.returned = read("\n".join(line.removeprefix("> ") for line in words[end:]).strip().encode("utf-8", "replace"))
+    if notice.returned is None and start < len(words):
+        notice.returned = read("\n".join(line.removeprefix("> ") for line in words[start:]).strip().encode("utf-8", "replace"))
     return notice
 
 
-def returned_from(lines: list[str]) -> int:
-    """The index of the line with which the returned message begins; the number of lines if there is none."""
+def returned_from(lines: list[str]) -> tuple[int, int]:
+    """Where the words for people end, and where the returned message begins; the number of lines if there is none."""
     for index, line in enumerate(lines):
         if len(line) < 200 and ANNOUNCED.match(line):
-            return _header_after(lines, index + 1)
+            return index, _header_after(lines, index + 1)
         if TRACE.match(line.removeprefix("> ")) and not OF_REPORT.match(line) and _is_header(lines, index):
-            return index
-    return len(lines)
+            return index, index
+    return len(lines), len(lines)
 
 
 def _header_after(lines: list[str], start: int) -> int:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from relay.bounces.dsn import ADDRESS
+from relay.bounces.dsn import ADDRESS, elided
 from relay.bounces.notice import Notice
 
 MAX_ADDRESSES = 100
@@ -30,6 +30,7 @@ RECIPIENT = re.compile(
 LEADS = re.compile(r"[\s\W\d]{0,20}(?:\"[^\"]{0,80}\"\s{0,3}|(?:[\w.'-]{1,30}\s){0,4})?[\s<(\[\"'«*>-]{0,6}$")
 FOLLOWS = re.compile(r"[>)\]\"'»]{0,3}\s{0,4}(?:$|[:;,.(\[<|=-]|\.\.\.|…|on\s|\()")
 SUMMARY = re.compile(r"\s{0,20}(?:to|an|à|para|a|кому|cc)\s{0,3}:", re.IGNORECASE)
+RULER = re.compile(r"\s{0,9}[-=_*#~]{5,200}\s{0,9}")
 REPLY = re.compile(r"(?<![\d.:])[45]\d\d(?=[ \-:#,][^\d]|\s*[45]\.)|(?<![\d.])[45]\.\d{1,3}\.\d{1,3}(?![\d.])")
 
 
@@ -42,22 +43,26 @@ class Mention:
     rank: int
 
 
-def failures(notice: Notice, sender: Collection[str], wanted: Collection[str]) -> list[tuple[str, str]]:
+IN_PASSING = 3
+
+
+def failures(
+    notice: Notice, sender: Collection[str] = (), wanted: Collection[str] = (), *, most: int = IN_PASSING - 1
+) -> list[tuple[str, str]]:
     """(address, what was said about it), for each address that seems to have failed.
 
-    `sender`: addresses, in lower case, that are the sender's and so name a failure only when nobody else does;
-    `wanted`: those the returned message was for.
+    `sender`: addresses, in lower case, that are not believed to have failed; `wanted`: those the returned message was for; `most`: the least sure rank that is still believed.
     """
-    mentions = list(_mentions(notice.lines, wanted))
-    others = [mention for mention in mentions if mention.address.lower() not in sender] or mentions
+    mentions = [mention for mention in _mentions(notice.lines, wanted) if mention.rank <= most]
+    others = [mention for mention in mentions if mention.address.lower() not in sender]
     best = min((mention.rank for mention in others), default=9)
-    named = [mention for mention in others if mention.rank == best]
-    if best >= 3 and len({mention.address.lower() for mention in named}) > 1:
-        # Addresses in passing, and none that we wrote to: no telling which.
-        return []
     firsts: dict[str, Mention] = {}
-    for mention in named:
-        firsts.setdefault(mention.address.lower(), mention)
+    for mention in others:
+        if mention.rank == best:
+            firsts.setdefault(mention.address.lower(), mention)
+    if best >= IN_PASSING and len(firsts) > 1:
+        # Several in passing, and none that we wrote to: no telling which.
+        return []
     chosen = list(firsts.values())[:MAX_ADDRESSES]
     return [(mention.address, said_about(mention, chosen, notice.lines)) for mention in chosen]
 
@@ -68,7 +73,7 @@ def _mentions(lines: Sequence[str], wanted: Collection[str]) -> Iterator[Mention
         for found in ADDRESS.finditer(line):
             address = found[0].strip(".'`*=")
             rank = _rank(line, found.start(), found.end(), before)
-            if rank is not None and not OFFICE.match(address) and "@" in address:
+            if rank is not None and not OFFICE.match(address) and not elided(address):
                 yield Mention(address, number, rank if rank < 2 or address.lower() not in wanted else 2)
         before = line if line.strip() else before
 
@@ -102,9 +107,16 @@ def said_about(mention: Mention, all_mentions: Sequence[Mention], lines: Sequenc
 
 
 def segment(lines: Sequence[str], address: str) -> str:
-    """On one line, beginning with the reply if there is one, without the address that introduces it."""
+    """On one line, without the address that introduces it; the paragraph of the reply if there is one."""
+    number = next((number for number, line in enumerate(lines) if REPLY.search(line)), None)
+    if number is not None:
+        end = next((n for n in range(number, len(lines)) if not lines[n].strip()), len(lines))
+        lines = lines[max(0, number - 4) : end]
+    else:
+        end = next((n for n in range(1, len(lines)) if RULER.fullmatch(lines[n])), len(lines))
+        lines = lines[:end]
     text = " ".join(" ".join(lines).split())
-    if address:
-        text = text.partition(address)[2].lstrip(" >:)]\"'.;,-") if address in text else text
+    if address and address in text:
+        text = text.partition(address)[2].lstrip(" >:)]\"'.;,-")
     found = REPLY.search(text)
     return text[max(0, found.start() - 200) if found else 0 :][:SEGMENT]

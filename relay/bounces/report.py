@@ -20,8 +20,8 @@ class Kind(StrEnum):
 class Said:
     """What is said about one recipient.
 
-    `address` is the one we sent to, as far as the report tells; `final` the one where it ended (another, when mail is
-    forwarded). `status` is an enhanced code (RFC 3463) or empty, `diagnostic` the remote server's own words.
+    `address` is the one we sent to, as far as the report tells (empty if it names nobody: a token tells); `final` the
+    one where it ended (another, when mail is forwarded). `status` is an enhanced code (RFC 3463) or empty, `diagnostic` the remote server's own words.
     """
 
     address: str
@@ -43,3 +43,7 @@ class Report:
     return_paths: tuple[str, ...] = ()
     message_ids: tuple[UUID, ...] = ()
     explanation: str = ""
+
+    @property
+    def named(self) -> bool:
+        return any(said.address for said in self.recipients)

@@ -6,6 +6,7 @@ import logging
 from flufl.bounce import all_failures
 
 from activity.status import Status
+from relay.bounces.dsn import elided
 from relay.bounces.judgement import judged
 from relay.bounces.mime import Part
 from relay.bounces.notice import notice_of
@@ -28,6 +29,7 @@ def report(root: Part) -> Report | None:
         return None
     words = " ".join(notice_of(root).text.split())
     failed, late = ([one.decode("ascii", "replace") for one in sorted(some)[:100]] for some in (permanent, temporary))
+    failed, late = [one for one in failed if not elided(one)], [one for one in late if not elided(one)]
     if failed:
         verdict = judged(words)
         said = [Said(one, verdict.outcome, verdict.reason, verdict.enhanced, verdict.text, one) for one in failed]

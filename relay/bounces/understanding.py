@@ -15,6 +15,8 @@ from relay.bounces.mime import MAX_BYTES, Part, read
 from relay.bounces.notice import Notice, notice_of
 from relay.bounces.report import Kind, Report, Said
 
+MAX_BOUNCES_IN_BOUNCES = 2
+LISTS = frozenset({"list-id", "list-post", "newsgroups"})
 log = logging.getLogger(__name__)
 
 RETURN_PATH = re.compile(rb"\bb\+[a-z2-7]{42}@[\w.-]{1,253}", re.IGNORECASE)
@@ -41,8 +43,7 @@ def _understood(root: Part) -> Report:
     notice = notice_of(root)
     return (
         _complaint(root, notice)
-        or _by_status(root, notice)
-        or _by_words(root, notice)
+        or _bounce(root, notice)
         or _automatic(root, notice)
         or Report(Kind.OTHER, explanation=" ".join(notice.text.split())[:300])
     )
@@ -53,33 +54,41 @@ def _complaint(root: Part, notice: Notice) -> Report | None:
     return Report(Kind.COMPLAINT, (feedback.said(*found),)) if found else None
 
 
+def _bounce(root: Part, notice: Notice, depth: int = 0) -> Report | None:
+    report = _by_status(root, notice) or _by_words(root, notice)
+    if report is None or report.named or notice.returned is None or depth == MAX_BOUNCES_IN_BOUNCES:
+        return report
+    # Some gateways wrap the bounce they got in one of their own that names nobody.
+    inner = _bounce(notice.returned, notice_of(notice.returned), depth + 1) if wording.from_machine(notice.returned) else None
+    return inner or report
+
+
 def _by_status(root: Part, notice: Notice) -> Report | None:
     texts = [part.text for part in root.walk() if dsn.is_status(part)] or [notice.text]
     blocks = [block for text in texts for block in dsn.blocks(text)]
-    explained = dict(prose.failures(notice, (), ())) if len(blocks) > 1 else {}
+    if not blocks:
+        return None
+    explained = {address.lower(): words for address, words in prose.failures(notice)}
     found = []
     for block in blocks:
-        address = dsn.address_in(block.get("final-recipient", ""))
-        result = dsn.said(block, explained.get(address) or notice.text)
-        if result is not None:
-            found.append(result)
-    if not found:
-        return None
-    kind = dsn.kind_of(kind for kind, _ in found)
-    return Report(kind, tuple(said for each, said in found if each is kind))
+        address = dsn.address_in(block.get("final-recipient", "")).lower()
+        found.append(dsn.said(block, explained.get(address) or notice.text))
+    named = [(kind, said) for kind, said in found if said.address or said.final]
+    return Report(dsn.kind_of(kind for kind, _ in named or found), tuple(said for _, said in named or found[:1]))
 
 
 def _by_words(root: Part, notice: Notice) -> Report | None:
     text = notice.text
-    machine = wording.from_machine(root)
     if not wording.sounds_like_bounce(root, text):
         return None
+    machine = wording.from_machine(root)
     if not machine and (wording.is_automatic(root) or wording.is_challenge(root, text) or not _is_notice(root)):
         return None
-    named = prose.failures(notice, _senders(root, notice), _addressees(notice)) or _by_fields(root, notice)
-    if not named:
-        return second_opinion.report(root)
+    named = _named(root, notice)
+    if not named and (other := second_opinion.report(root)) is not None:
+        return other
     kind = Kind.DELAYED if wording.is_delay(root, text) else Kind.BOUNCE
+    named = named or _named_loosely(root, notice) or [("", prose.segment(notice.lines, ""))]
     return Report(kind, tuple(_said(address, words, notice, kind) for address, words in named))
 
 
@@ -95,11 +104,29 @@ def _said(address: str, words: str, notice: Notice, kind: Kind) -> Said:
     return Said(address, outcome, verdict.reason, verdict.enhanced, untyped(verdict.text), address, verdict.code)
 
 
-def _by_fields(root: Part, notice: Notice) -> list[tuple[str, str]]:
-    """Whom the notice does not name: a field of Exim's and Gmail's does, or the message that came back was for one."""
+def _named(root: Part, notice: Notice) -> list[tuple[str, str]]:
+    """Whom the notice plainly names; else a field that Exim and Gmail write; else the sender, who wrote to themself."""
     failed = [found[0] for found in dsn.ADDRESS.finditer(root.get("x-failed-recipients"))]
-    names = failed[: prose.MAX_ADDRESSES] or (_addressees(notice) if len(_addressees(notice)) == 1 else [])
-    return [(address, prose.segment(notice.lines, "")) for address in names]
+    return (
+        prose.failures(notice, _senders(root, notice), _addressees(notice))
+        or [(address, prose.segment(notice.lines, "")) for address in failed[: prose.MAX_ADDRESSES]]
+        or prose.failures(notice)
+    )
+
+
+def _named_loosely(root: Part, notice: Notice) -> list[tuple[str, str]]:
+    """The one address that the notice names in passing, or the only one that the returned message was for."""
+    addressees = _addressees(notice)
+    named = prose.failures(notice, _senders(root, notice), addressees, most=9)
+    if not named and len(addressees) == 1 and not _through_list(notice):
+        named = [(addressees[0], prose.segment(notice.lines, ""))]
+    return named
+
+
+def _through_list(notice: Notice) -> bool:
+    """The message came by a list or a newsgroup: then its To says nothing about who was not reached."""
+    fields = dict(notice.returned.fields) if notice.returned else {}
+    return not LISTS.isdisjoint(fields) or fields.get("precedence", "").lower() in ("list", "bulk")
 
 
 def _senders(root: Part, notice: Notice) -> set[str]:
@@ -114,7 +141,8 @@ def _addressees(notice: Notice) -> list[str]:
     if notice.returned is None:
         return []
     values = [notice.returned.get(name) for name in ("to", "cc", "x-original-to")]
-    return list(dict.fromkeys(found[0].lower() for value in values for found in dsn.ADDRESS.finditer(value[:4000])))
+    found = (match[0].lower() for value in values for match in dsn.ADDRESS.finditer(value[:4000]))
+    return list(dict.fromkeys(address for address in found if not dsn.elided(address)))
 
 
 def _automatic(root: Part, notice: Notice) -> Report | None:
