@@ -3,31 +3,39 @@
 Pure functions over bytes. RFC 5322 for the syntax; RFC 6532 lets UTF-8 stand in header fields.
 """
 
+import logging
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
-from email.utils import format_datetime, getaddresses
+from email.headerregistry import HeaderRegistry
+from email.utils import format_datetime
 from functools import lru_cache
+from typing import Any
 from uuid import UUID
+
+log = logging.getLogger(__name__)
 
 MAX_HEADER = 262_144
 MAX_FIELDS = 1_000
 MAX_RECEIVED = 50
 MAX_METADATA = 20
+MAX_FROM = 2_000
+MAX_READABLE = 2_000
 
 # A field with its folded lines. RFC 5322 2.2: printable ASCII but colon, and no space before the colon: the obsolete
 # form (RFC 5322 4.5) cannot be signed, because DKIM verifiers disagree about it.
 FIELD = re.compile(rb"([!-9;-~]+):([^\n]*\n(?:[ \t][^\n]*\n)*)")
 # The usual ways to write one mailbox: an address alone, or behind a name.
-LONE_MAILBOX = re.compile(r'\s*([^\s<>@,;:"()\[\]\\]+@[^\s<>@,;:"()\[\]\\]+)\s*')
+LONE_MAILBOX = re.compile(r'[^\s<>@,;:"()\[\]\\]+@[^\s<>@,;:"()\[\]\\]+')
 NAMED_MAILBOX = re.compile(
-    r'\s*(?:"(?:[^"\\]|\\.)*"|[^<>",;:()\\]*)\s*<\s*([^\s<>@,;:"()\[\]\\]+@[^\s<>@,;:"()\[\]\\]+)\s*>\s*'
+    r'(?:"(?:[^"\\]|\\.)*"\s*|[^<>",;:()\\]*)<\s*([^\s<>@,;:"()\[\]\\]+@[^\s<>@,;:"()\[\]\\]+)\s*>'
 )
 REMOVED = frozenset({b"bcc", b"resent-bcc"})
 TAG = b"x-relay-tag"
 METADATA = b"x-relay-metadata-"
+registry = HeaderRegistry()
 
 
 class Malformed(Exception):
@@ -112,13 +120,25 @@ def sender_of(values: list[bytes]) -> str:
         count = "no" if not values else "more than one"
         raise Malformed(f"it has {count} From header field; exactly one is needed")
     value = text_of(values[0])
-    match = LONE_MAILBOX.fullmatch(value) or NAMED_MAILBOX.fullmatch(value)
-    if match is not None:
+    if len(value) > MAX_FROM:
+        raise Malformed(f"its From header field is longer than {MAX_FROM} characters")
+    if LONE_MAILBOX.fullmatch(value):
+        return value
+    if match := NAMED_MAILBOX.fullmatch(value):
         return match[1]
-    mailboxes = [address for _, address in getaddresses([value], strict=True)]
-    if len(mailboxes) != 1 or "@" not in mailboxes[0]:
-        raise Malformed("its From header field does not hold exactly one mailbox")
-    return mailboxes[0]
+    return unusual_mailbox(value)
+
+
+def unusual_mailbox(value: str) -> str:
+    """Comments, quoted local parts and the like; a group (RFC 5322 3.4) is no mailbox."""
+    try:
+        parsed: Any = registry("From", value)
+        [group] = parsed.groups
+        if not parsed.defects and group.display_name is None and group.addresses[0].domain:
+            return str(group.addresses[0].addr_spec)
+    except Exception as error:  # the library fails in many ways on what attackers write
+        log.debug("a From header field cannot be read: %r", error)
+    raise Malformed("its From header field does not hold exactly one mailbox")
 
 
 def text_of(value: bytes) -> str:
@@ -131,8 +151,8 @@ def text_of(value: bytes) -> str:
 
 
 def readable(value: bytes) -> str:
-    """The same with its encoded words (RFC 2047) decoded where they can be."""
-    text = text_of(value)
+    """Its beginning, with encoded words (RFC 2047) decoded where they can be."""
+    text = text_of(value)[:MAX_READABLE]
     if "=?" not in text:
         return text
     try:
