@@ -12,6 +12,7 @@ from relay.submission.limits import Buckets
 AT_ONCE = 200
 A_SECOND = 0.1
 MAX_WAITING = 1_000
+MAX_GUESSES = 500  # of them, with user names that may not exist
 
 
 class LoginLog:
@@ -22,7 +23,8 @@ class LoginLog:
 
     def add(self, username: str, address: str, result: Result) -> None:
         login = Login(one_line(username, MAX_USERNAME), address, result)
-        if login in self.waiting or len(self.waiting) < MAX_WAITING:
+        limit = MAX_WAITING if bucket_of(login) else MAX_GUESSES
+        if login in self.waiting or len(self.waiting) < limit:
             self.waiting[login] += 1
 
     async def flush(self) -> None:

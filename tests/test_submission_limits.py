@@ -1,0 +1,187 @@
+"""Bounds on what clients may use: connections, messages a minute, room, recorded refusals; and a lost database."""
+
+import psycopg
+import pytest
+
+from activity.models import Recipient
+from billing.models import Usage
+from relay.submission.limits import Buckets, Room, Slots
+from relay.submission.server import Kind
+from tests.factories import make_account, make_credential, make_domain
+from tests.submission_world import MESSAGE, submission, wait_for
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def world(tmp_path):
+    with submission(tmp_path) as world:
+        yield world
+
+
+def test_a_bucket_gives_a_burst_and_then_a_rate(monkeypatch):
+    now = 1_000.0
+    monkeypatch.setattr("relay.submission.limits.time.monotonic", lambda: now)
+    buckets = Buckets(10, 2)
+    assert [buckets.take("a", 8), buckets.take("a", 8), buckets.take("a"), buckets.take("b")] == [8, 2, 0, 1]
+    now += 1.5
+    assert buckets.take("a", 8) == 3
+    now += 1_000
+    assert buckets.take("a", 100) == 10
+
+
+def test_buckets_that_are_full_are_forgotten(monkeypatch):
+    now = 1_000.0
+    monkeypatch.setattr("relay.submission.limits.time.monotonic", lambda: now)
+    monkeypatch.setattr("relay.submission.limits.MANY_BUCKETS", 5)
+    buckets = Buckets(10, 2)
+    for number in range(100):
+        buckets.take(number)
+        now += 1
+    assert len(buckets.levels) <= 6
+
+
+def test_slots_and_room_come_back():
+    slots = Slots()
+    assert [slots.take("a", 2), slots.take("a", 2), slots.take("a", 2), slots.take("b", 2)] == [True, True, False, True]
+    slots.give_back("a")
+    assert slots.take("a", 2)
+    room = Room(10)
+    assert [room.reserve(6), room.reserve(5), room.reserve(-6), room.reserve(10)] == [True, False, True, True]
+
+
+def test_too_many_connections_from_one_address_are_refused(world, settings):
+    settings.ADDRESS_CONNECTIONS = 3
+    open_ones = [world.ready() for _ in range(3)]
+    client = world.connect()
+    assert client.reply().startswith("421 4.7.0 Too many connections from your address")
+    assert client.reply() == ""
+    open_ones.pop().ask("QUIT")
+    wait_for(lambda: len(world.server.wires) == 2)
+    assert world.connect().reply().startswith("220")
+
+
+def test_too_many_connections_with_one_credential_are_refused(world, settings):
+    settings.CREDENTIAL_CONNECTIONS = 1
+    first = world.ready()
+    client = world.connect(Kind.TLS)
+    client.reply()
+    client.ask("EHLO client.test")
+    assert client.login(world.credential.username, world.secret).startswith("421 4.7.0")
+    first.ask("QUIT")
+    wait_for(lambda: len(world.server.wires) == 0)
+    world.ready()
+
+
+def test_too_many_messages_a_minute_are_put_off(world):
+    world.account.messages_a_minute = 2
+    world.account.save()
+    client = world.ready()
+    assert [client.message("a@example.org")[:3] for _ in range(2)] == ["250", "250"]
+    assert client.ask("MAIL FROM:<shop@boutique.example>").startswith("450 4.7.0")
+    assert not Recipient.objects.filter(status="rejected").exists()
+
+
+def test_without_room_a_message_is_put_off(world):
+    world.server.room.limit = 300_000
+    client = world.ready()
+    client.begin_message("a@example.org", parameters=" SIZE=400000")
+    assert client.ask("DATA").startswith("452 4.3.1")
+    client.ask("RSET")
+    assert client.message("a@example.org", content=MESSAGE + b"x" * 70 + b"\r\n" * 200_000).startswith("452 4.3.1")
+    assert client.message("a@example.org").startswith("250")
+
+
+def test_a_flood_of_refusals_stores_few_rows_and_a_counter(world):
+    """30 messages with 50 refused recipients each, and another account that notices nothing."""
+    client = world.ready()
+    for number in range(30):
+        client.begin_message(*(f"bad..{number}.{n}@example.org" for n in range(50)))
+        client.ask("RSET")
+    other = make_account()
+    make_domain(other, "other.example")
+    credential, secret = make_credential(other)
+    neighbour = world.connect(Kind.TLS)
+    neighbour.reply()
+    neighbour.ask("EHLO client.test")
+    neighbour.login(credential.username, secret)
+    content = MESSAGE.replace(b"boutique", b"other")
+    assert neighbour.message("a@example.org", sender="shop@other.example", content=content).startswith("250")
+    counted = wait_for(lambda: Usage.objects.filter(account=world.account, refused_unrecorded__gt=1_000).first())
+    rows = Recipient.objects.filter(account=world.account).count()
+    assert 0 < rows < 300
+    assert rows + counted.refused_unrecorded <= 1_500
+    wait_for(lambda: Usage.objects.get(account=world.account).refused_unrecorded + rows >= 1_500)
+    assert counted.used == 0
+
+
+def test_a_flood_over_the_quota_stores_few_rows(world):
+    world.account.plan.monthly_quota = 0
+    world.account.plan.save()
+    client = world.ready()
+    for _ in range(20):
+        reply = client.message(*(f"r{n}@example.org" for n in range(20)))
+        assert reply.startswith("550 5.7.1 Monthly quota reached")
+    assert Recipient.objects.count() < 250
+
+
+@pytest.fixture
+def broken_database(world, monkeypatch):
+    """Every connection of this process to the database fails; clients of the server cannot tell it from an outage."""
+
+    def refuse(*args, **kwargs):
+        raise psycopg.OperationalError("the database is away")
+
+    def break_it():
+        monkeypatch.setattr(world.server.pool, "connection", refuse)
+        monkeypatch.setattr("domains.senders.SmtpCredential.objects", Away())
+        world.server.directory.answers.clear()
+
+    return break_it
+
+
+class Away:
+    def __getattr__(self, name):
+        raise psycopg.OperationalError("the database is away")
+
+
+def test_without_the_database_logging_in_is_454_and_never_535(world, broken_database):
+    client = world.connect(Kind.TLS)
+    client.reply()
+    client.ask("EHLO client.test")
+    broken_database()
+    assert client.login(world.credential.username, world.secret).startswith("454 4.7.0")
+
+
+def test_without_the_database_mail_is_451(world, broken_database):
+    client, other = world.ready(), world.ready()
+    client.begin_message("a@example.org")
+    assert client.ask("DATA").startswith("354")
+    broken_database()
+    client.send(MESSAGE + b".\r\n")
+    assert client.reply().startswith("451 4.3.0")
+    assert other.ask("MAIL FROM:<shop@boutique.example>").startswith("451 4.3.0")
+    assert not Recipient.objects.exists()
+
+
+def test_a_failed_commit_is_451(world, monkeypatch):
+    client = world.ready()
+    client.begin_message("a@example.org")
+
+    async def fail(*args):
+        raise psycopg.errors.DiskFull("no space left on device")
+
+    monkeypatch.setattr("activity.accept.accept", fail)
+    assert client.content().startswith("451 4.3.0")
+    monkeypatch.undo()
+    assert client.message("a@example.org").startswith("250")
+
+
+def test_a_bug_in_one_session_is_told_to_nobody_but_the_log(world, monkeypatch, caplog):
+    client = world.ready()
+    monkeypatch.setattr("relay.submission.session.accept", lambda *args, **kwargs: 1 / 0)
+    client.begin_message("a@example.org")
+    assert client.content() == "421 4.3.0 Internal error"
+    assert client.reply() == ""
+    assert "ZeroDivisionError" in caplog.text
+    assert world.ready().ask("NOOP").startswith("250")
