@@ -24,9 +24,12 @@ ANNOUNCED = re.compile(
     r")[\s.:|#*=_~-]{0,80}$",
     re.IGNORECASE,
 )
+# Announces as often a summary of the message, which is part of the notice.
+OFTEN_SUMMARY = re.compile(r"\s{0,9}your message", re.IGNORECASE)
 # What a header of a message begins with and a notice for people does not.
 TRACE = re.compile(r"(?:received|return-path|message-id|dkim-signature|arc-seal|x-received|delivered-to|mime-version|x-[a-z0-9-]{2,60})[ \t]{0,4}:\s*\S", re.IGNORECASE)
-FIELD = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,60}[ \t]{0,4}:[ \t]|[ \t]+\S")
+FIELD = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,60}[ \t]{0,4}:[ \t]|From \S|> ")
+FIELD_OR_FOLD = re.compile(FIELD.pattern + r"|[ \t]+\S")
 # These look like fields of a header but belong to a report.
 OF_REPORT = re.compile(r"(?:x-(?:failed|actual|postfix|notes|display|supplementary|original)|reporting|final|diagnostic)", re.IGNORECASE)
 
@@ -65,7 +68,9 @@ def returned_from(lines: list[str]) -> tuple[int, int]:
     """Where the words for people end, and where the returned message begins; the number of lines if there is none."""
     for index, line in enumerate(lines):
         if len(line) < 200 and ANNOUNCED.match(line):
-            return index, _header_after(lines, index + 1)
+            start = _header_after(lines, index + 1)
+            if not OFTEN_SUMMARY.match(line) or start == len(lines) or FIELD.match(lines[start]):
+                return index, start
         if TRACE.match(line.removeprefix("> ")) and not OF_REPORT.match(line) and _is_header(lines, index):
             return index, index
     return len(lines), len(lines)
@@ -76,10 +81,10 @@ def _header_after(lines: list[str], start: int) -> int:
     for index in range(start, min(start + 6, len(lines))):
         if any(char.isalnum() for char in lines[index]):
             return index
-    return start
+    return min(start, len(lines))
 
 
 def _is_header(lines: list[str], index: int) -> bool:
     """Three fields in a row, or all there is."""
     following = [line.removeprefix("> ") for line in lines[index + 1 : index + 4]]
-    return sum(FIELD.match(line) is not None for line in following) >= min(2, len(following))
+    return sum(FIELD_OR_FOLD.match(line) is not None for line in following) >= min(2, len(following))

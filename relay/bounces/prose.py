@@ -102,7 +102,7 @@ def said_about(mention: Mention, all_mentions: Sequence[Mention], lines: Sequenc
         naming = [line for line in lines if mention.address.lower() in line.lower() and REPLY.search(line)]
         own = segment(naming or lines[starts[-1] + 1 :][:SEGMENT_LINES], "")
     if not re.search(r"\w{3}", own):
-        own = segment(lines[:SEGMENT_LINES], mention.address)
+        own = segment(lines, "")
     return own
 
 

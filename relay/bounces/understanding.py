@@ -12,6 +12,7 @@ from activity.status import Status
 from relay.bounces import dsn, feedback, prose, second_opinion, wording
 from relay.bounces.judgement import judged, untyped
 from relay.bounces.mime import MAX_BYTES, Part, read
+from relay.bounces.notification import notification_in
 from relay.bounces.notice import Notice, notice_of
 from relay.bounces.report import Kind, Report, Said
 
@@ -42,7 +43,8 @@ def understand(raw: bytes) -> Report:
 def _understood(root: Part) -> Report:
     notice = notice_of(root)
     return (
-        _complaint(root, notice)
+        notification_in(root)
+        or _complaint(root, notice)
         or _bounce(root, notice)
         or _automatic(root, notice)
         or Report(Kind.OTHER, explanation=" ".join(notice.text.split())[:300])

@@ -6,12 +6,12 @@ from relay.bounces.mime import Part, words
 
 DAEMON = re.compile(
     r"mailer[-_. ]?daemon|mail[-_. ]?daemon|mdaemon|post ?master|mail[-_. ]deliver|mail ?system|mailsystem|delivery[-_ ]sub|"
-    r"delivery (?:system|service|agent|notif)|system administrator|systemadministrator|mail(?:ing)?[-_ ]?(?:admin|robot|router|gateway)|"
+    r"delivery (?:system|service|agent|notif)|(?:system|mail|network) ?administrator|^administrator\b|systemadministrator|mail(?:ing)?[-_ ]?(?:admin|robot|router|gateway)|"
     r"microsoft exchange|bounce|mta@|smtp@|mailmaster|autoresponder-dsn|dsn@|internet mail|postfix|qmail|^\s*<?>?\s*$",
     re.IGNORECASE,
 )
 SUBJECT = re.compile(
-    r"undeliver|un ?deliver(?:ed|able)|not deliver|non[- ]?deliver|return(?:ed|ing)? (?:mail|message|to sender|e-?mail)|returning|"
+    r"\bndn\b|\bndr\b|\bdsn\b|undeliver|un ?deliver(?:ed|able)|not deliver|non[- ]?deliver|return(?:ed|ing)? (?:mail|message|to sender|e-?mail)|returning|"
     r"deliver\w* (?:status|fail|notif|report|error|problem|has|incomplete|delay|unsuccess|warning)|failure (?:notice|delivery|notification)|"
     r"fail(?:ed|ure)?.{0,20}(?:deliver|mail|message)|(?:mail|message|e-?mail).{0,30}(?:fail|error|could not|not be|rejected|refused|returned|delayed|blocked|trouble)|"
     r"could ?n[o']t be deliver|could not deliver|cannot deliver|error sending|mail (?:system )?error|user unknown|unknown (?:user|recipient|address)|"
