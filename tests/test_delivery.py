@@ -1,8 +1,10 @@
 """The engine against a scripted server: what becomes of an email, whatever the other side does."""
 
 import datetime as dt
+from unittest import mock
 
 import dkim
+import psycopg
 import pytest
 from django.test import override_settings
 from django.utils import timezone
@@ -248,3 +250,20 @@ def test_there_is_no_next_attempt_behind_the_give_up_time():
     now = timezone.now()
     assert next_attempt(now, 1, now + dt.timedelta(seconds=100), [300.0]) is None
     assert next_attempt(now, 1, now + dt.timedelta(seconds=400), [300.0]) is not None
+
+
+def test_a_message_whose_content_could_not_be_read_is_read_when_the_database_is_back(domain):
+    from relay.delivery import contents
+
+    real, failures = contents.bodies, [psycopg.OperationalError("gone"), psycopg.OperationalError("gone")]
+
+    async def broken(connection, ids):
+        if failures:
+            raise failures.pop()
+        return await real(connection, ids)
+
+    with simulated(), engine_running(), mock.patch.object(contents, "bodies", broken):
+        email = accepted_email(domain)
+        wait_until_final(email, seconds=30)
+    assert not failures
+    assert (email.status, email.attempt) == ("delivered", 1)

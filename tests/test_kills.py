@@ -82,7 +82,8 @@ def every_accepted_email_is_delivered(stack, since, accepted):
     # An address sent again after a lost 250 is two emails; what one email brought twice is a duplicate.
     emails = Counter(address for address, _ in rows)
     twice = sum(received[address] - emails[address] for address in emails if received[address] > emails[address])
-    print(f"accepted {len(accepted)}, received twice: {twice}")
+    ((again,),) = stack.sql("SELECT count(*) FROM activity_recipient WHERE id > %s AND attempt > 1", since)
+    print(f"accepted {len(accepted)}, tried again {again}, received twice {twice}")
     return twice
 
 

@@ -50,6 +50,8 @@ class Contents:
         self.cache: OrderedDict[UUID, Prepared] = OrderedDict()
         self.cached_bytes = 0
         self.waiting: dict[UUID, tuple[Claimed, asyncio.Future[Prepared]]] = {}
+        # Those of `waiting` that are being read or signed.
+        self.asked: set[UUID] = set()
         self.identities: dict[int, tuple[float, Identity]] = {}
         self.threads = ThreadPoolExecutor(2, "sign")
         self.wake = asyncio.Event()
@@ -76,20 +78,18 @@ class Contents:
         self.threads.shutdown(wait=False, cancel_futures=True)
 
     async def _run(self) -> None:
-        asked: set[UUID] = set()
         while True:
             await self.wake.wait()
             self.wake.clear()
-            asked &= self.waiting.keys()
-            while batch := self._next_batch(asked):
-                asked.update(job.message_id for job in batch)
+            while batch := self._next_batch():
+                self.asked.update(job.message_id for job in batch)
                 await self._read(batch)
 
-    def _next_batch(self, asked: set[UUID]) -> list[Claimed]:
+    def _next_batch(self) -> list[Claimed]:
         batch: list[Claimed] = []
         size = 0
         for key, (job, _) in self.waiting.items():
-            if key in asked:
+            if key in self.asked:
                 continue
             size += job.size
             if batch and size > BATCH_BYTES:
@@ -140,6 +140,7 @@ class Contents:
 
     def _settle(self, key: UUID, result: Prepared | Exception) -> None:
         _, future = self.waiting.pop(key)
+        self.asked.discard(key)
         if isinstance(result, Exception):
             future.set_exception(result)
             future.exception()

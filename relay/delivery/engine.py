@@ -8,6 +8,8 @@ import contextlib
 import dataclasses
 import datetime as dt
 import logging
+import os
+import signal
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -79,10 +81,15 @@ class Engine:
         ]
         tasks.append(asyncio.create_task(self._claim_when_woken()))
         self.started.set()
+        ended = asyncio.create_task(self.stopped.wait())
         try:
-            await self.stopped.wait()
+            # None of the others ever ends by itself, unless by a bug.
+            await asyncio.wait([ended, *tasks, self.contents.task, self.recorder.task], return_when="FIRST_COMPLETED")
         finally:
+            broken = [task for task in (*tasks, self.contents.task, self.recorder.task) if task.done()]
             await self._close(tasks)
+        for task in broken:
+            task.result()
 
     async def _close(self, tasks: list[asyncio.Task[None]]) -> None:
         """End the transactions in hand, write what came of them, give back what was not begun."""
@@ -255,7 +262,15 @@ def _now() -> dt.datetime:
 
 
 def run_in_thread(engine: Engine) -> threading.Thread:
-    """The engine on a uvloop of its own, beside whatever this process does else."""
-    thread = threading.Thread(target=lambda: uvloop.run(engine.run()), name="engine", daemon=True)
+    """The engine on a uvloop of its own; if it breaks, the process ends, so that whoever guards it starts a new one."""
+
+    def run() -> None:
+        try:
+            uvloop.run(engine.run())
+        except Exception:
+            log.critical("the engine broke", exc_info=True)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=run, name="engine", daemon=True)
     thread.start()
     return thread

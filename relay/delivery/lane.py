@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 IDLE_SECONDS = 5.0
+# Between two tries to read a content while the database is away.
+CONTENT_SECONDS = 1.0
 # Contents read and signed ahead of the carriers of a lane.
 PREFETCHED = 10
 LONGEST_PAUSE = 900.0
@@ -170,9 +172,9 @@ class Lane:
             self.engine.finish(job, Outcome(Status.SOFT_BOUNCE, Reason.OTHER, note=f"Not sent: {error}"))
             return connection
         except (psycopg.Error, OSError) as error:
-            log.warning("content of %s not read, it stays due: %s", job.message_id, error)
-            self.engine.release(job)
-            await asyncio.sleep(1)
+            log.warning("content of %s not read yet: %s", job.message_id, error)
+            self.queue.append(job)
+            await asyncio.sleep(CONTENT_SECONDS)
             return connection
         for _ in range(2):
             connection = await self._usable(job, connection)
