@@ -11,8 +11,8 @@ from django.utils import timezone
 
 from activity.listing import PAGE
 from activity.models import Recipient
-from activity.record import record_report
 from activity.outcome import Outcome
+from activity.record import record_report
 from activity.status import Status
 from billing.models import Usage, period_of
 from domains.models import hash_secret
@@ -96,7 +96,7 @@ class TestWhoMaySee:
                 continue
             url = "/" + re.sub(r"<[^>]+>", str(things[name.split(":")[0]]), path)
             answers = {charlies.get(url).status_code, charlies.post(url).status_code}
-            assert answers <= {404, 405} and 404 in answers, (url, answers)
+            assert answers in ({404}, {404, 405}), (url, answers)
             seen += 1
         assert seen >= 6
 
@@ -189,7 +189,8 @@ class TestActivityList:
         older = re.search(r'href="\?(before=[^"]+)" rel="next"', first)[1]
         second = alices.get(f"/activity/?{older}").content.decode()
         assert sorted(rows(first) + rows(second)) == sorted(str(email.id) for email in emails)
-        assert "Newest emails" in second and "Older emails" not in second
+        assert "Newest emails" in second
+        assert "Older emails" not in second
 
     def test_a_status_narrows_the_list(self, alices, account):
         make_email(account, status=Status.DELIVERED)
@@ -212,7 +213,8 @@ class TestActivityList:
     def test_a_search_without_result_offers_to_show_all(self, alices, account):
         make_email(account)
         html = page(alices, "activity:list", q="nobody")
-        assert "No email matches" in html and "Show all emails" in html
+        assert "No email matches" in html
+        assert "Show all emails" in html
 
     @pytest.mark.parametrize("query", ["before=x", "status=x", "q=%00", "before=" + "f" * 36, "q=" + "a" * 5000])
     def test_a_broken_link_still_shows_a_list(self, alices, query):
@@ -221,7 +223,9 @@ class TestActivityList:
     def test_what_strangers_wrote_is_escaped(self, alices, account):
         email = make_email(account, '"<script>x</script>"@example.org', subject="<b>bold</b>", header_from="<i>me</i>")
         for html in (page(alices, "activity:list"), page(alices, "activity:email", email.pk)):
-            assert "<script>x" not in html and "<b>bold" not in html and "<i>me" not in html
+            assert "<script>x" not in html
+            assert "<b>bold" not in html
+            assert "<i>me" not in html
 
     def test_the_empty_list_teaches_the_first_send(self, alices, account):
         credential, _ = make_credential(account)
@@ -249,7 +253,8 @@ class TestActivityList:
         with django_assert_num_queries(6) as queries:
             alices.get("/activity/", headers={**HTMX, "HX-Target": "emails"})
         statements = " ".join(query["sql"] for query in queries.captured_queries)
-        assert "COUNT(" not in statements.upper() and " OFFSET " not in statements.upper()
+        assert "COUNT(" not in statements.upper()
+        assert " OFFSET " not in statements.upper()
 
 
 class TestLiveList:
@@ -267,7 +272,8 @@ class TestLiveList:
         email = make_email(account)
         part = self.poll(alices, html).content.decode()
         assert rows(part) == [str(email.id)]
-        assert "<html" not in part and 'id="quota"' in part
+        assert "<html" not in part
+        assert 'id="quota"' in part
 
     def test_a_changed_status_arrives(self, alices, account):
         email = make_email(account, status=Status.DELIVERED)
@@ -282,7 +288,8 @@ class TestLiveList:
     def test_a_chip_swaps_the_search_too(self, alices, account):
         response = alices.get("/activity/?status=pending", headers={**HTMX, "HX-Target": "browse"})
         html = response.content.decode()
-        assert 'name="status" value="pending"' in html and "<html" not in html
+        assert 'name="status" value="pending"' in html
+        assert "<html" not in html
 
     def test_going_back_shows_a_whole_page(self, alices):
         headers = {**HTMX, "HX-History-Restore-Request": "true", "HX-Target": "browse"}
@@ -294,13 +301,16 @@ class TestOneEmail:
         email = make_email(account, "anne.roy@example.net", Status.SOFT_BOUNCE)
         html = page(alices, "activity:email", email.pk)
         assert "Not delivered: the mailbox anne.roy@example.net is full." in html
-        assert "This status is final" in html and "What you can do:" in html
+        assert "This status is final" in html
+        assert "What you can do:" in html
 
     @pytest.mark.parametrize("status", list(Status))
     def test_every_status_is_explained(self, alices, account, status):
         html = page(alices, "activity:email", make_email(account, status=status).pk)
-        headline, meaning = re.search(r'role="status">(.+?)</h2>\s*<p>(.+?)</p>', html, re.S).groups()
-        assert len(headline) > 20 and len(meaning) > 20 and "%(" not in headline
+        headline, meaning = re.search(r'id="headline">(.+?)</h2>\s*<p>(.+?)</p>', html, re.S).groups()
+        assert len(headline) > 20
+        assert len(meaning) > 20
+        assert "%(" not in headline
 
     def test_the_history_shows_what_the_server_said_and_where(self, alices, account):
         html = page(alices, "activity:email", make_email(account, "j@example.net", Status.DEFERRED).pk)
@@ -311,13 +321,15 @@ class TestOneEmail:
         email = make_email(account, status=Status.DEFERRED)
         html = page(alices, "activity:email", email.pk)
         due = timezone.localtime(email.next_attempt_at, account.tzinfo)
-        assert f"Next attempt at <b>{due:%H:%M:%S}</b>" in html and "We give up at" in html
+        assert f"Next attempt at <b>{due:%H:%M:%S}</b>" in html
+        assert "We give up at" in html
 
     def test_an_attempt_under_way_is_not_called_the_next_one(self, alices, account):
         email = make_email(account, status=Status.DEFERRED)
         Recipient.objects.filter(pk=email.pk).update(attempt=2)
         html = page(alices, "activity:email", email.pk)
-        assert "Attempt 2 is under way now" in html and "Next attempt" not in html
+        assert "Attempt 2 is under way now" in html
+        assert "Next attempt" not in html
 
     def test_a_late_bounce_shows_both_lines(self, alices, account):
         email = make_email(account, status=Status.DELIVERED)
@@ -353,7 +365,8 @@ class TestOneEmail:
         assert alices.get(url, {"seen": seen}, headers=headers).status_code == 204
         record_report(email.id, Outcome(Status.SOFT_BOUNCE, "mailbox_full"), timezone.now())
         html = alices.get(url, {"seen": seen}, headers=headers).content.decode()
-        assert "Soft bounce" in html and "<html" not in html
+        assert "Soft bounce" in html
+        assert "<html" not in html
 
     def test_the_number_of_queries_is_bounded(self, alices, account, django_assert_max_num_queries):
         message = make_message(account, credential_id=make_credential(account)[0].pk)
@@ -366,7 +379,8 @@ class TestQuotaBar:
     def test_it_shows_used_limit_and_renewal(self, alices, account):
         Usage.objects.create(account=account, period=period_of(timezone.now()), used=6412)
         html = page(alices, "domains:list")
-        assert "<b>6,412</b> of 10,000" in html and "renews 1 " in html
+        assert "<b>6,412</b> of 10,000" in html
+        assert "renews 1 " in html
 
     def test_a_plan_of_nothing_is_no_error(self, alices, account):
         account.plan = make_plan(monthly_quota=0)
@@ -414,13 +428,15 @@ class TestTheme:
         there = client.post(
             reverse("billing:switch_theme"), {"theme": "x"}, headers={"Referer": "http://evil.example/"}
         )
-        assert there.url == "/" and "theme" not in there.cookies
+        assert there.url == "/"
+        assert "theme" not in there.cookies
 
 
 class TestHealth:
     def test_it_is_well_while_the_database_answers(self, client):
         response = client.get("/healthz")
-        assert response.status_code == 200 and response.json()["ok"] is True
+        assert response.status_code == 200
+        assert response.json()["ok"] is True
 
     def test_it_names_a_lost_valkey_but_stays_well(self, client, settings):
         settings.REDIS_URL = "redis://127.0.0.1:1/0"

@@ -47,7 +47,8 @@ def test_three_right_records_validate_the_domain(zone, domain):
     publish(zone, domain)
     assert states(check(domain)) == {"dkim1": "validated", "dkim2": "validated", "bounce": "validated"}
     domain.refresh_from_db()
-    assert domain.validated_at is not None and domain.checked_at is not None
+    assert domain.validated_at is not None
+    assert domain.checked_at is not None
 
 
 def test_case_and_chains_of_cnames_do_not_matter(zone, domain):
@@ -116,7 +117,8 @@ def test_a_validated_domain_has_one_owner(zone, domain):
     with pytest.raises(OwnedElsewhere):
         check(domain)
     domain.refresh_from_db()
-    assert domain.validated_at is None and domain.checked_at is not None
+    assert domain.validated_at is None
+    assert domain.checked_at is not None
 
 
 class TestPage:
@@ -130,7 +132,8 @@ class TestPage:
         made = domain.account.domains.get(name="news.shop.example")
         assert made.keys.count() == 2
         for record in records_of(made):
-            assert record.name in response.content.decode() and record.target in response.content.decode()
+            assert record.name in response.content.decode()
+            assert record.target in response.content.decode()
 
     def test_adding_it_again_leads_to_the_same_one(self, alices, domain):
         response = alices.post(reverse("domains:add"), {"name": "SHOP.example"})
@@ -141,7 +144,8 @@ class TestPage:
     )
     def test_what_is_no_domain_is_refused_beside_the_field(self, alices, domain, name):
         response = alices.post(reverse("domains:add"), {"name": name})
-        assert response.status_code == 200 and "errorlist" in response.content.decode()
+        assert response.status_code == 200
+        assert "errorlist" in response.content.decode()
         assert domain.account.domains.count() == 1
 
     def test_an_internationalised_name_is_kept_as_its_a_labels(self, alices, domain):
@@ -153,4 +157,5 @@ class TestPage:
         assert "Not found" in alices.post(url, follow=True).content.decode()
         publish(zone, domain)
         part = alices.post(url, headers={"HX-Request": "true", "HX-Target": "records"}).content.decode()
-        assert "This domain may send" in part and "<html" not in part
+        assert "This domain may send" in part
+        assert "<html" not in part
