@@ -30,6 +30,7 @@ class Session(SMTP):
         self.command_size_limits = defaultdict(lambda: 1024)
         self.desk = desk
         self.admitted = False
+        self.limit = size
         self.held = 0
         super().__init__(
             desk,
@@ -50,10 +51,6 @@ class Session(SMTP):
         if self._original_transport is None:
             peer = str((transport.get_extra_info("peername") or ("",))[0])
             self.admitted = self.desk.limits.connect(peer)
-            if not self.admitted:
-                assert isinstance(transport, asyncio.WriteTransport)
-                transport.write(b"421 4.7.0 Too many connections\r\n")
-                transport.close()
         super().connection_made(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -65,6 +62,9 @@ class Session(SMTP):
     async def _handle_client(self) -> None:
         if self.admitted:
             await super()._handle_client()
+        else:
+            await self.push("421 4.7.0 Too many connections")
+            self._writer.close()
 
     @syntax("AUTH")
     async def smtp_AUTH(self, _arg: str) -> None:
@@ -80,6 +80,7 @@ class Session(SMTP):
         """Like aiosmtpd's but in blocks: its own keeps each line as an object, which a hostile client makes gigabytes."""
         if await self.check_helo_needed():
             return
+        assert self.envelope is not None
         if arg or not self.envelope.rcpt_tos:
             await self.push("501 5.5.4 Syntax: DATA" if arg else "503 5.5.1 RCPT first")
             return
@@ -90,7 +91,7 @@ class Session(SMTP):
         finally:
             self.desk.limits.release(self.held)
             self.held = 0
-        self._set_post_data_state()
+        self.envelope = self._create_envelope()
         await self.push(reply)
 
     async def _read(self, content: bytearray) -> str:
@@ -104,13 +105,14 @@ class Session(SMTP):
                 # RFC 5321 4.2.5: the reply can only be given after the final dot.
                 drained += len(block)
                 del content[: -len(END)]
-            if drained > MAX_DRAINED and self.transport is not None:
-                self.transport.abort()
+            if drained > MAX_DRAINED:
+                self._writer.transport.abort()
         return refusal
 
     def _refusal(self, size: int, more: int) -> str:
-        if size > self.data_size_limit + len(b"\r\n" + END):
-            return f"552 5.3.4 Reports may have {self.data_size_limit} bytes"
+        # The line end of the DATA command stands before it, and the dot and its line end behind it.
+        if size > self.limit + len(END):
+            return f"552 5.3.4 Reports may have {self.limit} bytes"
         if not self.desk.limits.reserve(more):
             return "452 4.3.1 No room at the moment, try later"
         self.held += more
