@@ -45,7 +45,7 @@ class Ringer(threading.Thread):
                 domains, self.domains = self.domains, set()
             try:
                 self._ring(sorted(domains))
-            except Exception as error:  # noqa: BLE001 - whatever the broker's trouble, mail must not notice
+            except Exception as error:
                 log.warning("bells not rung, the engine will look by itself: %s", error)
 
     def _ring(self, domains: list[str]) -> None:

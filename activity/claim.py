@@ -19,7 +19,10 @@ ACCOUNTS_A_CLAIM = 32
 
 DUE_LANES = """
 WITH RECURSIVE lane AS (
-    (SELECT domain FROM activity_recipient WHERE next_attempt_at IS NOT NULL AND id >= %(oldest)s ORDER BY domain LIMIT 1)
+    (
+        SELECT domain FROM activity_recipient
+        WHERE next_attempt_at IS NOT NULL AND id >= %(oldest)s ORDER BY domain LIMIT 1
+    )
     UNION ALL
     SELECT (
         SELECT domain FROM activity_recipient
@@ -59,7 +62,8 @@ WITH lane AS (
 ), picked AS MATERIALIZED (
     SELECT due.id, due.status FROM served CROSS JOIN LATERAL (
         SELECT id, status FROM activity_recipient
-        WHERE domain = served.domain AND account_id = served.account_id AND next_attempt_at <= now() AND id >= %(oldest)s
+        WHERE domain = served.domain AND account_id = served.account_id
+            AND next_attempt_at <= now() AND id >= %(oldest)s
         ORDER BY next_attempt_at LIMIT served.share
         FOR UPDATE SKIP LOCKED
     ) AS due
@@ -70,7 +74,8 @@ WITH lane AS (
     FROM picked WHERE r.id = picked.id AND r.id >= %(oldest)s
     RETURNING r.*, picked.status AS was
 ), told AS (
-    INSERT INTO activity_statusevent (id, recipient_id, at, status, reason, stage, code, enhanced, reply, host, tls, attempt, note)
+    INSERT INTO activity_statusevent
+        (id, recipient_id, at, status, reason, stage, code, enhanced, reply, host, tls, attempt, note)
     SELECT uuidv7(), id, now(), 'pending', '', '', 0, '', '', '', '', attempt, '' FROM taken WHERE was = 'accepted'
 )
 SELECT taken.id, taken.message_id, taken.account_id, taken.address, taken.domain, taken.attempt, taken.give_up_at,

@@ -25,9 +25,7 @@ class Message(models.Model):
     """One accepted or refused SMTP transaction; its raw bytes lie in MessageContent."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    account = models.ForeignKey(
-        Account, models.DO_NOTHING, db_constraint=False, db_index=False
-    )
+    account = models.ForeignKey(Account, models.DO_NOTHING, db_constraint=False, db_index=False)
     credential_id = models.BigIntegerField(_("credential"), null=True)
     domain_id = models.BigIntegerField(_("sending domain"), null=True)
     mail_from = models.TextField(_("envelope sender"))
@@ -36,9 +34,7 @@ class Message(models.Model):
     header_id = models.TextField(_("Message-ID"))
     size = models.PositiveIntegerField(_("size"))
     smtputf8 = models.BooleanField(default=False)
-    client = models.TextField(
-        _("client"), help_text=_("Address and EHLO name of the customer's software.")
-    )
+    client = models.TextField(_("client"), help_text=_("Address and EHLO name of the customer's software."))
     tag = models.TextField(_("tag"), blank=True)
     metadata = models.JSONField(_("metadata"), default=dict, blank=True)
 
@@ -71,9 +67,7 @@ class MessageContent(models.Model):
 class RecipientQuerySet(models.QuerySet["Recipient"]):
     def of(self, account: Account) -> Self:
         """Newest first, within the days the account's plan shows."""
-        oldest = timezone.now() - dt.timedelta(
-            days=min(account.plan.history_days, settings.RETENTION_DAYS)
-        )
+        oldest = timezone.now() - dt.timedelta(days=min(account.plan.history_days, settings.RETENTION_DAYS))
         return self.filter(account=account, id__gte=floor_id(oldest)).order_by("-id")
 
     def to_address(self, search: str) -> Self:
@@ -95,9 +89,7 @@ class Recipient(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     message_id = models.UUIDField(_("message"))
-    account = models.ForeignKey(
-        Account, models.DO_NOTHING, db_constraint=False, db_index=False
-    )
+    account = models.ForeignKey(Account, models.DO_NOTHING, db_constraint=False, db_index=False)
     address = models.TextField(_("recipient"))
     domain = models.TextField(_("destination domain"))
     status = models.CharField(_("status"), max_length=12, choices=Status)
@@ -115,17 +107,13 @@ class Recipient(models.Model):
         verbose_name_plural = _("emails")
         indexes = [
             models.Index(fields=["account", "id"], name="recipient_newest"),
-            models.Index(
-                fields=["account", "status", "id"], name="recipient_by_status"
-            ),
+            models.Index(fields=["account", "status", "id"], name="recipient_by_status"),
             models.Index(
                 fields=["domain", "account", "next_attempt_at"],
                 condition=models.Q(next_attempt_at__isnull=False),
                 name="recipient_due",
             ),
-            GinIndex(
-                OpClass(Upper("address"), "gin_trgm_ops"), name="recipient_address"
-            ),
+            GinIndex(OpClass(Upper("address"), "gin_trgm_ops"), name="recipient_address"),
         ]
 
     def __str__(self) -> str:
@@ -175,24 +163,16 @@ class Suppression(models.Model):
         COMPLAINT = "complaint", _("Complaint")
         MANUAL = "manual", _("Added by hand")
 
-    account = models.ForeignKey(
-        Account, on_delete=models.CASCADE, related_name="suppressions"
-    )
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="suppressions")
     address = models.TextField(_("address"))
     cause = models.CharField(_("cause"), max_length=12, choices=Cause)
-    recipient_id = models.UUIDField(
-        _("the email that caused it"), null=True, blank=True
-    )
+    recipient_id = models.UUIDField(_("the email that caused it"), null=True, blank=True)
     created_at = models.DateTimeField(_("since"), auto_now_add=True)
 
     class Meta:
         verbose_name = _("suppression")
         verbose_name_plural = _("suppressions")
-        constraints = [
-            models.UniqueConstraint(
-                fields=["account", "address"], name="one_suppression_per_address"
-            )
-        ]
+        constraints = [models.UniqueConstraint(fields=["account", "address"], name="one_suppression_per_address")]
 
     def __str__(self) -> str:
         return self.address

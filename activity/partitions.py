@@ -16,9 +16,7 @@ class CreatePartitionedModel(CreateModel):
     SQL key (recipient_id, id) while Django goes on to know it by `id`.
     """
 
-    def __init__(
-        self, *args: Any, primary_key: tuple[str, ...] = ("id",), **kwargs: Any
-    ) -> None:
+    def __init__(self, *args: Any, primary_key: tuple[str, ...] = ("id",), **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.primary_key = primary_key
 

@@ -42,7 +42,6 @@ def _listed(statuses: Iterable[Status]) -> str:
     return ", ".join(f"'{status.value}'" for status in sorted(statuses))
 
 
-
 RECORD = f"""
 WITH attempt AS (
     SELECT * FROM unnest({", ".join(f"%({name})s::{kind}[]" for name, kind in FIELDS)})
@@ -59,7 +58,8 @@ WITH attempt AS (
 )
 INSERT INTO activity_statusevent
     (id, recipient_id, at, status, reason, stage, code, enhanced, reply, host, ip, tls, attempt, next_attempt_at, note)
-SELECT uuidv7(), id, at, status, reason, stage, code, enhanced, reply, host, ip::inet, tls, attempt, next_attempt_at, note
+SELECT uuidv7(), id, at, status, reason, stage, code, enhanced, reply, host, ip::inet, tls, attempt, next_attempt_at,
+    note
 FROM moved
 RETURNING recipient_id
 """  # noqa: S608 - only names and statuses of ours are put in

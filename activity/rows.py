@@ -107,7 +107,8 @@ class Batch:
     def _recipient(self, arrival: Arrival, address: str, refusal: Refusal | None) -> None:
         key = recipient_id_for(arrival.id)
         status, reason, reply, code, enhanced, stage = Status.ACCEPTED.value, "", "", 250, "2.0.0", "end_of_data"
-        due, give_up_at = self.now, self.now + self.give_up
+        due: dt.datetime | None = self.now
+        give_up_at: dt.datetime | None = self.now + self.give_up
         if refusal is not None:
             status, reason, reply = Status.REJECTED.value, str(refusal.reason), one_line(refusal.reply)
             code, enhanced, stage = refusal.code, refusal.enhanced, refusal.stage
@@ -116,7 +117,19 @@ class Batch:
             self.domains.add(destination_of(address))
         address = clean(address)
         self.rows["activity_recipient"].append(
-            (key, arrival.id, arrival.account_id, address, destination_of(address), status, reason, reply, 0, due, give_up_at)
+            (
+                key,
+                arrival.id,
+                arrival.account_id,
+                address,
+                destination_of(address),
+                status,
+                reason,
+                reply,
+                0,
+                due,
+                give_up_at,
+            )
         )
         self.rows["activity_statusevent"].append(
             (uuid7(), key, self.now, status, reason, stage, code, enhanced, reply, "", None, "", 0, None, "")

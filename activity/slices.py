@@ -53,19 +53,13 @@ def suffix(start: dt.datetime) -> str:
     return f"{year}w{week:02}"
 
 
-def ensure(
-    now: dt.datetime | None = None, *, weeks_ahead: int = WEEKS_AHEAD
-) -> list[str]:
+def ensure(now: dt.datetime | None = None, *, weeks_ahead: int = WEEKS_AHEAD) -> list[str]:
     """Make the slices from the week before `now` to `weeks_ahead` after it; return the suffixes made."""
     first = week_of(now or dt.datetime.now(dt.UTC)) - WEEK
     weeks = [first + n * WEEK for n in range(weeks_ahead + 2)]
     with connection.cursor() as cursor:
         there = _there(cursor)
-        missing = [
-            start
-            for start in weeks
-            if any(f"{table}_{suffix(start)}" not in there for table in TABLES)
-        ]
+        missing = [start for start in weeks if any(f"{table}_{suffix(start)}" not in there for table in TABLES)]
         if missing:
             _make(cursor, missing)
     return [suffix(start) for start in missing]

@@ -16,20 +16,14 @@ from django.utils.translation import gettext_lazy as _
 
 
 class UserManager(BaseUserManager["User"]):
-    def create_user(
-        self, email: str, password: str | None = None, **fields: Any
-    ) -> "User":
+    def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
         user = self.model(email=self.normalize_email(email), **fields)
         user.set_password(password)
         user.save(using=self._db)
         return user
 
-    def create_superuser(
-        self, email: str, password: str | None = None, **fields: Any
-    ) -> "User":
-        return self.create_user(
-            email, password, is_staff=True, is_superuser=True, **fields
-        )
+    def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> "User":
+        return self.create_user(email, password, is_staff=True, is_superuser=True, **fields)
 
 
 class User(AbstractBaseUser, PermissionsMixin):
@@ -37,9 +31,7 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     email = models.EmailField(_("email address"), unique=True)
     name = models.CharField(_("name"), max_length=100, blank=True)
-    is_staff = models.BooleanField(
-        _("operator"), default=False, help_text=_("May log in to the admin.")
-    )
+    is_staff = models.BooleanField(_("operator"), default=False, help_text=_("May log in to the admin."))
     is_active = models.BooleanField(_("active"), default=True)
     date_joined = models.DateTimeField(_("joined"), default=timezone.now)
 
@@ -73,9 +65,7 @@ class Plan(models.Model):
 
 def valid_time_zone(name: str) -> None:
     if name not in zoneinfo.available_timezones():
-        raise ValidationError(
-            _("“%(name)s” is not a time zone."), params={"name": name}
-        )
+        raise ValidationError(_("“%(name)s” is not a time zone."), params={"name": name})
 
 
 class Account(models.Model):
@@ -83,21 +73,13 @@ class Account(models.Model):
 
     name = models.CharField(_("name"), max_length=100)
     plan = models.ForeignKey(Plan, on_delete=models.PROTECT, verbose_name=_("plan"))
-    members = models.ManyToManyField(
-        User, through="Membership", related_name="accounts"
-    )
-    time_zone = models.CharField(
-        _("time zone"), max_length=64, default="UTC", validators=[valid_time_zone]
-    )
+    members = models.ManyToManyField(User, through="Membership", related_name="accounts")
+    time_zone = models.CharField(_("time zone"), max_length=64, default="UTC", validators=[valid_time_zone])
     language = models.CharField(_("language"), max_length=10, default="en")
     suspended_at = models.DateTimeField(_("suspended"), null=True, blank=True)
     # Limits of its own; empty: those of the settings.
-    max_recipients = models.PositiveIntegerField(
-        _("recipients a message"), null=True, blank=True
-    )
-    messages_a_minute = models.PositiveIntegerField(
-        _("messages a minute"), null=True, blank=True
-    )
+    max_recipients = models.PositiveIntegerField(_("recipients a message"), null=True, blank=True)
+    messages_a_minute = models.PositiveIntegerField(_("messages a minute"), null=True, blank=True)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
     class Meta:
@@ -114,9 +96,7 @@ class Account(models.Model):
     def usage(self, at: dt.datetime | None = None) -> "Usage":
         """This month's usage; a row of zero, unsaved, while nothing was sent."""
         period = period_of(at or timezone.now())
-        return self.usages.filter(period=period).first() or Usage(
-            account=self, period=period
-        )
+        return self.usages.filter(period=period).first() or Usage(account=self, period=period)
 
 
 class Membership(models.Model):
@@ -126,20 +106,14 @@ class Membership(models.Model):
         OWNER = "owner", _("Owner")
         MEMBER = "member", _("Member")
 
-    account = models.ForeignKey(
-        Account, on_delete=models.CASCADE, related_name="memberships"
-    )
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="memberships")
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
     role = models.CharField(_("role"), max_length=10, choices=Role, default=Role.MEMBER)
 
     class Meta:
         verbose_name = _("membership")
         verbose_name_plural = _("memberships")
-        constraints = [
-            models.UniqueConstraint(
-                fields=["account", "user"], name="one_membership_per_account"
-            )
-        ]
+        constraints = [models.UniqueConstraint(fields=["account", "user"], name="one_membership_per_account")]
 
     def __str__(self) -> str:
         return f"{self.user_id} in {self.account_id}"
@@ -157,24 +131,16 @@ def renewal_of(period: dt.date) -> dt.date:
 class Usage(models.Model):
     """Emails (recipients) an account sent in one month; `activity/accept.py` spends it."""
 
-    account = models.ForeignKey(
-        Account, on_delete=models.CASCADE, related_name="usages"
-    )
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="usages")
     period = models.DateField(_("month"))
     used = models.PositiveIntegerField(_("emails sent"), default=0)
     # Refusals beyond the bound of what is recorded: counted, so that the customer sees there were more.
-    refused_unrecorded = models.PositiveBigIntegerField(
-        _("refused emails without a row"), db_default=0
-    )
+    refused_unrecorded = models.PositiveBigIntegerField(_("refused emails without a row"), db_default=0)
 
     class Meta:
         verbose_name = _("usage")
         verbose_name_plural = _("usage")
-        constraints = [
-            models.UniqueConstraint(
-                fields=["account", "period"], name="one_usage_per_month"
-            )
-        ]
+        constraints = [models.UniqueConstraint(fields=["account", "period"], name="one_usage_per_month")]
 
     def __str__(self) -> str:
         return f"{self.account_id} {self.period:%Y-%m}: {self.used}"

@@ -21,11 +21,7 @@ from django.db import models
 @lru_cache(4)
 def _fernet(secrets: tuple[str, ...]) -> MultiFernet:
     return MultiFernet(
-        Fernet(
-            base64.urlsafe_b64encode(
-                hashlib.sha256(b"relay.at-rest:" + secret.encode()).digest()
-            )
-        )
+        Fernet(base64.urlsafe_b64encode(hashlib.sha256(b"relay.at-rest:" + secret.encode()).digest()))
         for secret in secrets
     )
 
@@ -35,15 +31,11 @@ def at_rest() -> MultiFernet:
     return _fernet((settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS))
 
 
-class EncryptedField(models.TextField):
+class EncryptedField(models.TextField):  # type: ignore[type-arg]  # Django has no generic fields at run time.
     """Text that is encrypted in the database and plain in Python."""
 
     def get_prep_value(self, value: Any) -> Any:
-        return (
-            at_rest().encrypt(value.encode()).decode()
-            if isinstance(value, str)
-            else value
-        )
+        return at_rest().encrypt(value.encode()).decode() if isinstance(value, str) else value
 
     def from_db_value(self, value: str | None, *_args: object) -> str | None:
         return None if value is None else at_rest().decrypt(value.encode()).decode()
@@ -64,9 +56,5 @@ def open_private_key(pem: str) -> rsa.RSAPrivateKey:
 
 def public_key_of(pem: str) -> str:
     """The `p=` value: base64 of the DER SubjectPublicKeyInfo (RFC 6376 3.6.1)."""
-    der = (
-        open_private_key(pem)
-        .public_key()
-        .public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    )
+    der = open_private_key(pem).public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return base64.b64encode(der).decode()

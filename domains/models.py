@@ -16,9 +16,7 @@ from domains.keys import EncryptedField, make_private_key, public_key_of
 
 def make_token() -> str:
     """Unguessable and a valid DNS label: 20 characters of base 32 (100 bits)."""
-    return "".join(
-        secrets.choice("abcdefghijklmnopqrstuvwxyz234567") for _ in range(20)
-    )
+    return "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz234567") for _ in range(20))
 
 
 class DomainQuerySet(models.QuerySet["Domain"]):
@@ -29,13 +27,9 @@ class DomainQuerySet(models.QuerySet["Domain"]):
 class Domain(models.Model):
     """A sending domain of an account; it may send when all three records are validated."""
 
-    account = models.ForeignKey(
-        Account, on_delete=models.CASCADE, related_name="domains"
-    )
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="domains")
     name = models.CharField(_("domain"), max_length=253)
-    token = models.CharField(
-        max_length=20, unique=True, default=make_token, editable=False
-    )
+    token = models.CharField(max_length=20, unique=True, default=make_token, editable=False)
     bounce_label = models.CharField(_("bounce label"), max_length=63, default="bounce")
     validated_at = models.DateTimeField(_("validated"), null=True, blank=True)
     checked_at = models.DateTimeField(_("last checked"), null=True, blank=True)
@@ -48,9 +42,7 @@ class Domain(models.Model):
         verbose_name = _("domain")
         verbose_name_plural = _("domains")
         constraints = [
-            models.UniqueConstraint(
-                "account", Lower("name"), name="one_domain_per_account"
-            ),
+            models.UniqueConstraint("account", Lower("name"), name="one_domain_per_account"),
             # A claim of an unproved name must not keep its owner out, so only proof is exclusive.
             models.UniqueConstraint(
                 Lower("name"),
@@ -69,9 +61,7 @@ class Domain(models.Model):
     def make_keys(self) -> None:
         """Both DKIM keys; the first one signs."""
         for slot in DkimKey.Slot:
-            DkimKey.objects.create(
-                domain=self, slot=slot, active=slot == DkimKey.Slot.ONE
-            )
+            DkimKey.objects.create(domain=self, slot=slot, active=slot == DkimKey.Slot.ONE)
 
 
 class DkimKey(models.Model):
@@ -120,17 +110,13 @@ class CredentialQuerySet(models.QuerySet["SmtpCredential"]):
 class SmtpCredential(models.Model):
     """A generated user name and secret with which software logs in; only the secret's SHA-256 is kept."""
 
-    account = models.ForeignKey(
-        Account, on_delete=models.CASCADE, related_name="credentials"
-    )
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="credentials")
     name = models.CharField(
         _("name"),
         max_length=60,
         help_text=_("Which software uses it, such as “shop-web”."),
     )
-    username = models.CharField(
-        _("user name"), max_length=40, unique=True, editable=False
-    )
+    username = models.CharField(_("user name"), max_length=40, unique=True, editable=False)
     secret_sha256 = models.BinaryField(max_length=32, editable=False)
     domain = models.ForeignKey(
         Domain,
@@ -144,14 +130,10 @@ class SmtpCredential(models.Model):
         default=list,
         blank=True,
         verbose_name=_("networks without AUTH"),
-        help_text=_(
-            "Client networks that may use the plain listener as this credential, such as 10.1.2.0/24."
-        ),
+        help_text=_("Client networks that may use the plain listener as this credential, such as 10.1.2.0/24."),
     )
     created_at = models.DateTimeField(_("made"), auto_now_add=True)
-    last_used_at = models.DateTimeField(
-        _("last used"), null=True, blank=True, editable=False
-    )
+    last_used_at = models.DateTimeField(_("last used"), null=True, blank=True, editable=False)
     revoked_at = models.DateTimeField(_("revoked"), null=True, blank=True)
 
     objects = CredentialQuerySet.as_manager()

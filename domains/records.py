@@ -35,20 +35,14 @@ def records_of(domain: Domain) -> list[CustomerRecord]:
         )
         for slot in DkimKey.Slot
     ]
-    bounce = CustomerRecord(
-        "bounce", "SPF/Return-Path", domain.bounce_host, f"{domain.token}.bounce.{zone}"
-    )
+    bounce = CustomerRecord("bounce", "SPF/Return-Path", domain.bounce_host, f"{domain.token}.bounce.{zone}")
     return [*dkim, bounce]
 
 
 def customer_records() -> list[ZoneRecord]:
     """The three CNAME records of every domain, as its owner should have entered them."""
     domains = Domain.objects.order_by("id")
-    return [
-        ZoneRecord(record.name, "CNAME", record.target)
-        for domain in domains
-        for record in records_of(domain)
-    ]
+    return [ZoneRecord(record.name, "CNAME", record.target) for domain in domains for record in records_of(domain)]
 
 
 def zone_records() -> list[ZoneRecord]:

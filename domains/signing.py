@@ -28,6 +28,8 @@ async def identities(connection: AsyncConnection[Any], domain_ids: Sequence[int]
     """The identity of each domain that still exists. Opening a key costs about a millisecond: keep the result."""
     cursor = await connection.execute(IDENTITIES, [list(domain_ids)])
     return {
-        key: Identity(name, f"r{slot}", open_private_key(at_rest().decrypt(sealed.encode()).decode()), f"{label}.{name}")
+        key: Identity(
+            name, f"r{slot}", open_private_key(at_rest().decrypt(sealed.encode()).decode()), f"{label}.{name}"
+        )
         for key, name, label, slot, sealed in await cursor.fetchall()
     }

@@ -52,7 +52,16 @@ class Environment:
         return self.parsed(name, default, f"a whole number from {low} to {high}", parse)
 
     def flag(self, name: str, default: bool = False) -> bool:
-        words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+        words = {
+            "1": True,
+            "true": True,
+            "yes": True,
+            "on": True,
+            "0": False,
+            "false": False,
+            "no": False,
+            "off": False,
+        }
 
         def parse(raw: str) -> bool:
             if raw.lower() not in words:

@@ -70,7 +70,11 @@ REPORTS_A_MINUTE = env.number("RELAY_REPORTS_A_MINUTE", 60_000, 1)
 
 # Truth and doorbells.
 DATABASE_URL = env.text("DATABASE_URL", "postgresql:///relay")
-DATABASES = {"default": env.parsed("DATABASE_URL", dj_database_url.parse("postgresql:///relay"), "a PostgreSQL URL", dj_database_url.parse)}
+DATABASES = {
+    "default": env.parsed(
+        "DATABASE_URL", dj_database_url.parse("postgresql:///relay"), "a PostgreSQL URL", dj_database_url.parse
+    )
+}
 DATABASES["default"]["CONN_MAX_AGE"] = 0
 DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {"min_size": 1, "max_size": 8, "timeout": 10}
 REDIS_URL = env.text("REDIS_URL", "redis://127.0.0.1:6379/0")

@@ -1,4 +1,4 @@
-"""`make bench`: the whole relay under load, on embedded servers with fsync on, and Postfix beside it where it is installed.
+"""`make bench`: the whole relay under load on embedded servers with fsync on, and Postfix beside it if wanted.
 
 Prints accepted/s and delivered/s, and p50/p99 of the time to 250 and of the time from accepted to delivered.
     make bench ARGS="--messages 5000 --sessions 20 --bytes 4096 --peer ../shared/bench/postfix.sh"
@@ -183,7 +183,9 @@ def light_load(stack, seconds=10):
 
 def peer(script, port, options):
     """Postfix + OpenDKIM in the same run: (accepted/s, delivered/s)."""
-    subprocess.run([script, "start", "10025", str(port)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(
+        [script, "start", "10025", str(port)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         command = [script, "run", str(options.messages), str(options.sessions), str(options.size)]
         lines = [subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip() for _ in range(2)]

@@ -14,7 +14,9 @@ from relay.simulator.server import Simulator
 from tests.factories import make_email
 from tests.mail_world import running
 
-BODY = b"From: shop@boutique.example\r\nTo: x@dest.test\r\nSubject: Hello\r\nMessage-ID: <%b@x>\r\n\r\nHello\r\n.dot\r\n"
+BODY = (
+    b"From: shop@boutique.example\r\nTo: x@dest.test\r\nSubject: Hello\r\nMessage-ID: <%b@x>\r\n\r\nHello\r\n.dot\r\n"
+)
 
 
 @contextlib.contextmanager

@@ -89,9 +89,19 @@ def is_free(port):
 
 
 def environment(home, **settings):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RELAY_", "DATABASE_URL", "REDIS_URL"))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("RELAY_", "DATABASE_URL", "REDIS_URL"))
+    }
     kept.pop("DJANGO_SETTINGS_MODULE", None)
-    return {**kept, "RELAY_HOME": str(home), "RELAY_PORT_BASE": str(free_port_base()), "PYTHONUNBUFFERED": "1", **settings}
+    return {
+        **kept,
+        "RELAY_HOME": str(home),
+        "RELAY_PORT_BASE": str(free_port_base()),
+        "PYTHONUNBUFFERED": "1",
+        **settings,
+    }
 
 
 @contextlib.contextmanager

@@ -63,7 +63,9 @@ def test_an_accepted_message_has_its_bytes_its_recipients_and_their_first_line_o
     assert {email.domain for email in emails.values()} == {"one.example", "two.example"}
     assert all(email.status == "accepted" and email.next_attempt_at and email.give_up_at for email in emails.values())
     assert all(slices.time_of(email.id) == slices.time_of(message.id) for email in emails.values())
-    assert {event.recipient_id for event in StatusEvent.objects.filter(status="accepted")} == {e.id for e in emails.values()}
+    assert {event.recipient_id for event in StatusEvent.objects.filter(status="accepted")} == {
+        e.id for e in emails.values()
+    }
 
 
 def test_each_recipient_costs_one_of_the_quota():
@@ -100,7 +102,10 @@ def test_recipients_refused_one_by_one_are_rows_beside_the_accepted_ones():
     account = make_account()
     refusal = Refusal("invalid_address", 553, "5.1.3", "bad address")
     accept_all(arrival(account, "a@x.example", refused=[("nonsense", refusal)]))
-    assert set(Recipient.objects.values_list("address", "status")) == {("a@x.example", "accepted"), ("nonsense", "rejected")}
+    assert set(Recipient.objects.values_list("address", "status")) == {
+        ("a@x.example", "accepted"),
+        ("nonsense", "rejected"),
+    }
     rejected = StatusEvent.objects.get(status="rejected")
     assert (rejected.code, rejected.enhanced, rejected.stage) == (553, "5.1.3", "rcpt")
     assert rejected.reply == "553 5.1.3 bad address"

@@ -59,7 +59,14 @@ def due_email(account, address="a@dest.example", **fields):
 
 
 def outcome_of(claimed, status=Status.DELIVERED, **fields):
-    values = {"stage": "end_of_data", "code": 250, "enhanced": "2.0.0", "text": "OK", "host": "mx.dest.example", **fields}
+    values = {
+        "stage": "end_of_data",
+        "code": 250,
+        "enhanced": "2.0.0",
+        "text": "OK",
+        "host": "mx.dest.example",
+        **fields,
+    }
     due = timezone.now() + dt.timedelta(minutes=5) if status == Status.DEFERRED else None
     return Attempt(claimed.id, claimed.attempt, Outcome(status, **values), timezone.now(), due)
 

@@ -49,7 +49,13 @@ def test_a_delivered_email_tells_its_whole_way(domain):
         wait_until_final(email)
     assert history(email) == ["accepted", "pending", "delivered"]
     (line,) = lines(email, "delivered")
-    assert (line.code, line.stage, line.host, line.ip, line.attempt) == (250, "end_of_data", "127.0.0.1", "127.0.0.1", 1)
+    assert (line.code, line.stage, line.host, line.ip, line.attempt) == (
+        250,
+        "end_of_data",
+        "127.0.0.1",
+        "127.0.0.1",
+        1,
+    )
     assert line.reply
     assert simulator.received_count == 1
 
@@ -110,7 +116,11 @@ def test_a_refusal_for_good_is_a_bounce_and_only_a_bad_address_is_a_hard_one(dom
 
 
 def test_when_the_next_attempt_would_come_too_late_the_last_reply_explains_the_soft_bounce(domain):
-    with simulated(script(rcpt="451 4.3.2 System is not taking messages")), short_retries(0.2, 0.2, 3600), engine_running():
+    with (
+        simulated(script(rcpt="451 4.3.2 System is not taking messages")),
+        short_retries(0.2, 0.2, 3600),
+        engine_running(),
+    ):
         email = accepted_email(domain)
         Recipient.objects.filter(id=email.id).update(give_up_at=timezone.now() + dt.timedelta(seconds=60))
         wait_until_final(email, seconds=30)
@@ -243,7 +253,13 @@ def test_two_engines_deliver_each_email_once(domain):
 
 def test_the_retry_schedule_ends_with_its_last_step_repeated():
     schedule = [300.0, 420.0, 14_400.0]
-    assert [delay_after(n, schedule, jitter=0).total_seconds() for n in (1, 2, 3, 4, 9)] == [300, 420, 14400, 14400, 14400]
+    assert [delay_after(n, schedule, jitter=0).total_seconds() for n in (1, 2, 3, 4, 9)] == [
+        300,
+        420,
+        14400,
+        14400,
+        14400,
+    ]
 
 
 def test_there_is_no_next_attempt_behind_the_give_up_time():

@@ -1,4 +1,4 @@
-"""Nothing that got 250 is ever lost: each program is killed under load, and every email still reaches a final status."""
+"""Nothing that got 250 is lost: each program is killed under load, and every email still reaches a final status."""
 
 import smtplib
 import threading

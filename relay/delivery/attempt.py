@@ -2,6 +2,7 @@
 
 import ssl
 from dataclasses import dataclass, replace
+from typing import cast
 
 from django.conf import settings
 
@@ -96,7 +97,9 @@ async def hand_over(connection: Connection, job: Claimed, prepared: Prepared) ->
 
 
 def judged(reply: Reply, server: Server, tls: str) -> Outcome:
-    verdict = replies.judge(replies.Reply(reply.stage, reply.code, reply.enhanced, reply.text, server.host))
+    verdict = replies.judge(
+        replies.Reply(cast("replies.Stage", reply.stage), reply.code, reply.enhanced, reply.text, server.host)
+    )
     return Outcome(
         STATUS_OF[verdict.outcome],
         str(verdict.reason or ""),

@@ -31,7 +31,7 @@ type Hashed = tuple[Claimed, bytes, Identity, Unsigned]
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What goes over the wire after 354, dots stuffed (RFC 5321 4.5.2) and ended by CRLF; `eightbit`: it has such bytes."""
+    """What goes over the wire after 354: dots stuffed (RFC 5321 4.5.2), ended by CRLF. `eightbit`: not all is ASCII."""
 
     wire: bytes
     eightbit: bool

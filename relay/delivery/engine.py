@@ -1,4 +1,4 @@
-"""The engine: one event loop that claims due mail for many lanes, carries every connection, and records what came of it.
+"""The engine: one event loop that claims due mail, carries every connection, and records what came of it.
 
 PostgreSQL is asked when a bell rings, when a lane runs low, and every few seconds anyway, so mail flows without Redis.
 """
@@ -165,7 +165,9 @@ class Engine:
         wishing = [(lane, lane.rung) for lane in self.lanes.values() if lane.room > 0][:LANES_A_CLAIM]
         if not wishing:
             return False
-        wishes = [LaneWish(lane.domain, max(1, min(lane.room, space // len(wishing))), lane.after) for lane, _ in wishing]
+        wishes = [
+            LaneWish(lane.domain, max(1, min(lane.room, space // len(wishing))), lane.after) for lane, _ in wishing
+        ]
         booked = time.monotonic()
         async with self.pool.connection() as connection:
             claimed = await claim(connection, wishes, self.oldest)

@@ -1,4 +1,4 @@
-"""Recorder: gathers outcomes and writes them together; what cannot be written now is written again, never sent again."""
+"""Recorder: gathers outcomes and writes them together. What cannot be written is written again, never sent again."""
 
 import asyncio
 import logging

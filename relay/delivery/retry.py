@@ -11,7 +11,7 @@ def delay_after(attempt: int, schedule: Sequence[float], jitter: float | None = 
     Up to a tenth is added, so that mail deferred together does not come back together. `jitter` is from 0 to 1.
     """
     step = schedule[min(attempt, len(schedule)) - 1]
-    share = random.random() if jitter is None else jitter  # noqa: S311 - spreads load, guards nothing
+    share = random.random() if jitter is None else jitter
     return dt.timedelta(seconds=step * (1 + share / 10))
 
 

@@ -74,7 +74,7 @@ class Router:
         if answer.rrset is None:
             # RFC 5321 5.1: no MX at all means the domain itself, with preference 0.
             return await self._addresses([domain], settings.SMTP_PORT) or _no_address(domain)
-        records = sorted(answer.rrset, key=lambda mx: (mx.preference, random.random()))  # noqa: S311
+        records = sorted(answer.rrset, key=lambda mx: (mx.preference, random.random()))
         if any(mx.exchange == dns.name.root for mx in records):
             # RFC 7505 3: a null MX says that the domain takes no mail, ever.
             text = f"The domain {domain} says that it accepts no mail (null MX)"

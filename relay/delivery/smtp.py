@@ -76,7 +76,9 @@ class Connection:
         self.must_reset = False
 
     @classmethod
-    async def connect(cls, server: Server, helo: str, tls: ssl.SSLContext | None, source: str | None = None) -> "Connection":
+    async def connect(
+        cls, server: Server, helo: str, tls: ssl.SSLContext | None, source: str | None = None
+    ) -> "Connection":
         """Greeting and EHLO, with STARTTLS where it is offered. Raises Trouble, or Refused for a 4xx or 5xx."""
         local = (source, 0) if source else None
         try:
@@ -119,7 +121,7 @@ class Connection:
         reply = await self._command("starttls", "STARTTLS")
         if reply.code != 220:
             return
-        if self.reader._buffer:  # type: ignore[attr-defined]  # noqa: SLF001
+        if self.reader._buffer:  # type: ignore[attr-defined]
             # RFC 3207 6: what came in clear text before the handshake is not to be believed.
             raise Trouble("starttls", "the server sent data before the TLS handshake", tls=True)
         try:
@@ -136,7 +138,11 @@ class Connection:
         size = f" SIZE={len(prepared.wire)}" if "SIZE" in self.extensions else ""
         body = " BODY=8BITMIME" if prepared.eightbit and "8BITMIME" in self.extensions else ""
         utf8 = " SMTPUTF8" if smtputf8 else ""
-        commands = [("mail", f"MAIL FROM:<{sender}>{size}{body}{utf8}"), ("rcpt", f"RCPT TO:<{recipient}>"), ("data", "DATA")]
+        commands = [
+            ("mail", f"MAIL FROM:<{sender}>{size}{body}{utf8}"),
+            ("rcpt", f"RCPT TO:<{recipient}>"),
+            ("data", "DATA"),
+        ]
         if self.must_reset:
             commands.insert(0, ("rset", "RSET"))
         self.must_reset = True
@@ -197,7 +203,7 @@ class Connection:
     @property
     def broken(self) -> bool:
         """The server has closed, or has something to say that nobody asked for (mostly 421)."""
-        return not self.open or self.reader.at_eof() or self.writer.is_closing() or bool(self.reader._buffer)  # type: ignore[attr-defined]  # noqa: SLF001
+        return not self.open or self.reader.at_eof() or self.writer.is_closing() or bool(self.reader._buffer)  # type: ignore[attr-defined]
 
     async def _command(self, stage: str, line: str) -> Reply:
         await self._write(f"{line}\r\n".encode(), stage)
@@ -250,4 +256,8 @@ class Refused(Exception):
 
 
 def _words(error: BaseException) -> str:
-    return "timed out" if isinstance(error, TimeoutError) else (getattr(error, "strerror", None) or str(error) or type(error).__name__)
+    return (
+        "timed out"
+        if isinstance(error, TimeoutError)
+        else (getattr(error, "strerror", None) or str(error) or type(error).__name__)
+    )

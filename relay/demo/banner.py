@@ -51,7 +51,7 @@ def banner(facts: dict[str, Any]) -> str:
 
     python3 -c "import smtplib, ssl; s = smtplib.SMTP_SSL('{smtp["host"]}', {smtp["tls_port"]}, \
 context=ssl._create_unverified_context()); s.login('{smtp["username"]}', '{smtp["password"]}'); \
-s.sendmail('shop@{domain}', 'late-bounce@{simulator}', 'From: shop@{domain}\\r\\nSubject: Hello\\r\\n\\r\\nHello\\r\\n')"
+s.sendmail('shop@{domain}', 'late-bounce@{simulator}', 'From: shop@{domain}\\r\\nSubject: Hello\\r\\n\\r\\nHi')"
 
   Other addresses at {simulator}: deferred@ mailbox-full@ unknown@ late-bounce@ blocked@ complaint@ slow@ autoreply@
   Ctrl-C ends everything.
