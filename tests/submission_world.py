@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 from activity.models import Recipient, StatusEvent
 from relay.embedded.certificate import ensure_certificate
-from relay.submission.listeners import Certificate, bound_socket, open_port
+from relay.submission.certificate import Certificate
+from relay.submission.listeners import bound_socket, open_port
 from relay.submission.server import Kind, Server
 from tests.factories import make_account, make_credential, make_domain
 from tests.mail_world import Client, Loop
@@ -85,7 +86,7 @@ def submission(tmp_path):
     certificate = Certificate(*files)
 
     async def start():
-        server = await Server.open(certificate.context)
+        server = await Server.open(certificate)
         sockets = {kind: bound_socket("127.0.0.1", 0) for kind in Kind}
         ports = {kind: listener.getsockname()[1] for kind, listener in sockets.items()}
         return server, ports, [await open_port(server, kind, listener) for kind, listener in sockets.items()]

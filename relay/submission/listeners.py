@@ -1,15 +1,12 @@
-"""The ports of submission, their certificate, and the load balancers that may speak for a client."""
+"""The ports of submission: STARTTLS, implicit TLS, and the plain one for named networks."""
 
 import asyncio
 import logging
 import socket
-import ssl
 from collections.abc import Awaitable
 from functools import partial
-from pathlib import Path
 
 from django.conf import settings
-from django.core.management.base import CommandError
 
 from relay.submission.proxy import ProxiedListener
 from relay.submission.server import Kind, Server
@@ -21,37 +18,6 @@ log = logging.getLogger(__name__)
 BACKLOG = 512
 
 type Listener = asyncio.AbstractServer | ProxiedListener
-
-
-class Certificate:
-    """The TLS context of both ports; a renewed certificate (ACME) is used from the next connection on."""
-
-    def __init__(self, certificate: Path, key: Path) -> None:
-        self.files = (certificate, key)
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
-        self.stamp: tuple[int, ...] = ()
-        try:
-            self.reload()
-        except (OSError, ssl.SSLError) as error:
-            raise CommandError(
-                f"The certificate {certificate} with the key {key} cannot be used: {error}. "
-                "Set RELAY_TLS_CERTIFICATE and RELAY_TLS_KEY."
-            ) from error
-
-    def reload(self) -> None:
-        stamp = tuple(path.stat().st_mtime_ns for path in self.files)
-        if stamp != self.stamp:
-            self.context.load_cert_chain(*self.files)
-            self.stamp = stamp
-
-    async def keep_fresh(self, seconds: float = 10.0) -> None:
-        while True:
-            await asyncio.sleep(seconds)
-            try:
-                self.reload()
-            except (OSError, ssl.SSLError) as error:
-                log.error("the certificate cannot be read, the old one stays in use: %s", error)
 
 
 def ports() -> dict[Kind, int]:
@@ -85,7 +51,7 @@ async def listen(server: Server) -> list[Listener]:
 
 async def open_port(server: Server, kind: Kind, listener: socket.socket) -> Listener:
     loop = asyncio.get_running_loop()
-    tls = server.tls if kind is Kind.TLS else None
+    tls = server.certificate.context if kind is Kind.TLS else None
     patience = HANDSHAKE_SECONDS if tls else None
     serve = partial(Session.serve, server, kind)
     if kind is Kind.PLAIN or not settings.PROXY_NETWORKS:

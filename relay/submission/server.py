@@ -1,7 +1,6 @@
 """What all sessions of one submission process share: limits, the directory, and the group commit."""
 
 import asyncio
-import ssl
 from contextlib import suppress
 from enum import Enum
 from ipaddress import ip_address
@@ -14,6 +13,7 @@ from activity.arrival import Refusal
 from activity.pool import Pool, open_pool
 from domains.senders import Sender
 from relay.submission import gate
+from relay.submission.certificate import Certificate
 from relay.submission.directory import Directory
 from relay.submission.limits import Buckets, Room, Slots
 from relay.submission.login_log import LoginLog
@@ -34,9 +34,9 @@ class Kind(Enum):
 
 
 class Server:
-    def __init__(self, pool: Pool, tls: ssl.SSLContext) -> None:
+    def __init__(self, pool: Pool, certificate: Certificate) -> None:
         self.pool = pool
-        self.tls = tls
+        self.certificate = certificate
         self.hostname = settings.HOSTNAME
         self.max_bytes = settings.MAX_MESSAGE_BYTES
         self.max_recipients = settings.MAX_RECIPIENTS
@@ -57,11 +57,12 @@ class Server:
         self.room = Room(settings.MAX_BYTES_IN_FLIGHT)
         self.wires: set[Wire] = set()
         self.empty = asyncio.Event()
-        self.tasks = [asyncio.create_task(self.directory.listen(pool)), asyncio.create_task(self._look_after())]
+        jobs = (self.directory.listen(pool), certificate.keep_fresh(), self._look_after())
+        self.tasks = [asyncio.create_task(job) for job in jobs]
 
     @classmethod
-    async def open(cls, tls: ssl.SSLContext) -> "Server":
-        return cls(await open_pool(POOL, "submission"), tls)
+    async def open(cls, certificate: Certificate) -> "Server":
+        return cls(await open_pool(POOL, "submission"), certificate)
 
     def admit(self, wire: Wire) -> bool:
         if not self.slots.take(place_of(wire.peer), settings.ADDRESS_CONNECTIONS):

@@ -63,7 +63,7 @@ class Session(Conversation):
         else:
             self.wire.say("220 2.0.0 Ready to start TLS")
             try:
-                await self.wire.start_tls(self.server.tls)
+                await self.wire.start_tls(self.server.certificate.context)
             except OSError as error:
                 log.info("TLS handshake with %s failed: %s", self.wire.peer, one_line(str(error), 100))
                 raise Gone from None

@@ -14,6 +14,7 @@ MAX_LINE = 12_288  # RFC 4954 4: an AUTH line may have 12,288 octets; no other c
 MAX_WASTE = 1_000_000  # of a line that never ends
 MAX_WAITING = 65_536  # read ahead of a slow answer
 HANDSHAKE_SECONDS = 30
+LINGER_SECONDS = 30
 
 
 class Gone(Exception):
@@ -59,6 +60,9 @@ class Wire(asyncio.Protocol):
         finally:
             self.flush()
             self.transport.close()
+            if self.transport.get_write_buffer_size():
+                # What a client never reads must not keep its connection for ever.
+                self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
@@ -108,8 +112,8 @@ class Wire(asyncio.Protocol):
         await self.waiter
         self.waiter = None
 
-    async def _more(self) -> None:
-        """Send what we have to say, then wait for more bytes; raises Gone or TimedOut."""
+    async def _more(self, *, stoppable: bool = False) -> None:
+        """Send what we have to say, then wait for more bytes (or a stop); raises Gone or TimedOut."""
         self.flush()
         # A client that does not read its replies is not listened to (it would fill our memory).
         while self.choked:
@@ -120,7 +124,7 @@ class Wire(asyncio.Protocol):
         if self.paused:
             self.transport.resume_reading()
             self.paused = False
-        while len(self.buffer) == before and not self.stopping:
+        while len(self.buffer) == before and not (stoppable and self.stopping):
             if self.ended:
                 raise Gone
             await self._wait()
@@ -137,7 +141,7 @@ class Wire(asyncio.Protocol):
                     raise TimedOut
                 self.buffer.clear()
                 looked = 0
-            await self._more()
+            await self._more(stoppable=True)
         self.deadline = inf
         if self.stopping:
             raise Stopping

@@ -10,7 +10,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from activity import slices
-from relay.submission.listeners import Certificate, listen
+from relay.submission.certificate import Certificate
+from relay.submission.listeners import listen
 from relay.submission.server import Server
 
 
@@ -34,11 +35,9 @@ async def serve(certificate: Certificate) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    server = await Server.open(certificate.context)
-    fresh = asyncio.create_task(certificate.keep_fresh())
+    server = await Server.open(certificate)
     listeners = await listen(server)
     await stop.wait()
     for listener in listeners:
         listener.close()
-    fresh.cancel()
     await server.close()

@@ -1,0 +1,196 @@
+"""The program around the sessions: certificates, load balancers, several processes, and a stop that loses nothing."""
+
+import os
+import signal
+import socket
+import ssl
+import struct
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from ipaddress import ip_network
+
+import pytest
+from django.core.management.base import CommandError
+from django.db import connection
+
+from activity.models import Message, Recipient
+from relay.embedded.certificate import ensure_certificate
+from relay.submission.certificate import Certificate
+from relay.submission.server import Kind
+from tests.submission_world import MESSAGE, Talker, World, emails, submission, wait_for
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def proxied(tmp_path, settings):
+    settings.PROXY_NETWORKS = [ip_network("127.0.0.0/8")]
+    with submission(tmp_path) as world:
+        yield world
+
+
+V1 = b"PROXY TCP4 192.0.2.55 198.51.100.1 4711 587\r\n"
+V2 = (
+    b"\r\n\r\n\0\r\nQUIT\n"
+    + struct.pack("!BBH", 0x21, 0x21, 36)
+    + socket.inet_pton(socket.AF_INET6, "2001:db8::55")
+    + socket.inet_pton(socket.AF_INET6, "2001:db8::1")
+    + struct.pack("!HH", 4711, 587)
+)
+
+
+@pytest.mark.parametrize(("header", "address"), [(V1, "192.0.2.55"), (V2, "2001:db8::55")])
+@pytest.mark.parametrize("kind", [Kind.STARTTLS, Kind.TLS])
+def test_a_proxy_says_for_which_client_it_speaks(proxied, kind, header, address):
+    client = Talker(proxied.ports[kind])
+    client.send(header)
+    if kind is Kind.TLS:
+        client.wrap()
+    assert client.reply().startswith("220")
+    client.ask("EHLO client.test")
+    if kind is Kind.STARTTLS:
+        client.starttls()
+        client.ask("EHLO client.test")
+    client.login(proxied.credential.username, proxied.secret)
+    assert client.message("a@example.org").startswith("250")
+    assert Message.objects.get().client == f"{address} (client.test)"
+
+
+@pytest.mark.parametrize("header", [b"EHLO client.test\r\n", b"PROXY TCP4 no such thing\r\n", b"PROXY " + b"x" * 200])
+def test_a_proxy_without_a_good_header_is_cut_off(proxied, header):
+    client = Talker(proxied.ports[Kind.STARTTLS])
+    client.send(header)
+    with suppress(ConnectionResetError):
+        assert client.reply() == ""
+
+
+def test_the_plain_listener_takes_nobodys_word(proxied):
+    proxied.credential.networks = ["127.0.0.0/8", "192.0.2.0/24"]
+    proxied.credential.save()
+    client = Talker(proxied.ports[Kind.PLAIN])
+    client.send(V1)
+    assert client.reply().startswith("220")
+    assert client.reply().startswith("500")
+    client.ask("EHLO client.test")
+    assert client.ask("MAIL FROM:<shop@boutique.example>").startswith("530")
+
+
+def test_a_renewed_certificate_is_used_from_the_next_connection_on(tmp_path):
+    files = (tmp_path / "certificate.pem", tmp_path / "key.pem")
+    with submission(tmp_path) as world:
+        open_one = world.ready()
+        before = ssl.get_server_certificate(("127.0.0.1", world.ports[Kind.TLS]))
+        world.server.certificate.reload()
+        assert ssl.get_server_certificate(("127.0.0.1", world.ports[Kind.TLS])) == before
+        for path in files:
+            path.unlink()
+        with pytest.raises(OSError, match="No such file"):
+            world.server.certificate.reload()
+        ensure_certificate(*files, "renewed.test")
+        world.server.certificate.reload()
+        after = ssl.get_server_certificate(("127.0.0.1", world.ports[Kind.TLS]))
+        assert after != before
+        assert after.strip() == files[0].read_text().strip()
+        assert open_one.ask("NOOP").startswith("250")
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
+def test_old_tls_is_refused(tmp_path):
+    with submission(tmp_path) as world:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.set_ciphers("ALL:@SECLEVEL=0")
+        context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
+        with socket.create_connection(("127.0.0.1", world.ports[Kind.TLS])) as raw, pytest.raises(ssl.SSLError):
+            context.wrap_socket(raw)
+
+
+def test_a_missing_certificate_is_said_at_the_start(tmp_path):
+    with pytest.raises(CommandError, match="RELAY_TLS_CERTIFICATE"):
+        Certificate(tmp_path / "none.pem", tmp_path / "none.key")
+
+
+class Program:
+    """`manage.py submission` as a process of its own, on the test's database."""
+
+    def __init__(self, home, base):
+        ensure_certificate(home / "tls" / "certificate.pem", home / "tls" / "key.pem", "relay.test")
+        name = connection.settings_dict["NAME"]
+        url = os.environ["DATABASE_URL"]
+        head, _, query = url.partition("?")
+        url = head.rpartition("/")[0] + f"/{name}" + (f"?{query}" if query else "")
+        environment = {**os.environ, "DATABASE_URL": url, "RELAY_HOME": str(home), "RELAY_PORT_BASE": str(base)}
+        self.log = (home / "log").open("ab")
+        command = [sys.executable, "manage.py", "submission"]
+        self.ports = {Kind.STARTTLS: base + 1, Kind.TLS: base + 2}
+        already = (home / "log").read_bytes().count(b"listening on")
+        self.process = subprocess.Popen(command, env=environment, stderr=self.log)
+        wait_for(lambda: (home / "log").read_bytes().count(b"listening on") == already + len(self.ports), 60)
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+
+    def end(self):
+        self.process.kill()
+        self.process.wait()
+        self.log.close()
+
+
+@pytest.fixture
+def programs(tmp_path):
+    started = []
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        base = probe.getsockname()[1] - 10
+
+    def start():
+        started.append(Program(tmp_path, base))
+        return started[-1]
+
+    yield start
+    for program in started:
+        program.end()
+
+
+def test_a_stop_finishes_the_message_in_hand_and_sends_the_others_away(programs):
+    program = programs()
+    world = World(None, None, program.ports)
+    busy, idle = world.ready(), world.ready()
+    busy.begin_message("a@example.org")
+    assert busy.ask("DATA").startswith("354")
+    busy.send(MESSAGE)
+    program.stop()
+    started = time.monotonic()
+    assert idle.reply().startswith("421 4.3.2")
+    assert idle.reply() == ""
+    busy.send(b".\r\n")
+    assert busy.reply().startswith("250 2.0.0")
+    assert busy.reply().startswith("421 4.3.2")
+    assert program.process.wait(10) == 0
+    assert time.monotonic() - started < 10
+    assert emails() == {"a@example.org": ("accepted", "")}
+
+
+def test_a_stop_does_not_wait_for_a_client_that_never_ends(programs):
+    program = programs()
+    client = World(None, None, program.ports).ready()
+    client.begin_message("a@example.org")
+    client.ask("DATA")
+    program.stop()
+    assert program.process.wait(15) == 0
+    assert not Recipient.objects.exists()
+
+
+def test_several_processes_share_the_ports(programs):
+    first, second = programs(), programs()
+    world = World(None, None, first.ports)
+    for number in range(6):
+        assert world.ready().message(f"r{number}@example.org").startswith("250")
+    first.stop()
+    assert first.process.wait(15) == 0
+    for number in range(6, 9):
+        assert world.ready().message(f"r{number}@example.org").startswith("250")
+    assert len(emails()) == 9
+    assert second.process.poll() is None
