@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from django.db import DatabaseError, transaction
 from django.db import connection as django_connection
-from django.db import transaction
 from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
@@ -120,6 +120,17 @@ def settle(report_id: UUID, read: Callable[[InboundReport], Finding]) -> bool:
     except AttemptUnderWay:
         return False
     return True
+
+
+def settle_waiting(read: Callable[[InboundReport], Finding]) -> None:
+    """Every report that waits; one that fails does not keep the others waiting."""
+    for report_id in waiting():
+        try:
+            settle(report_id, read)
+        except DatabaseError:
+            raise
+        except Exception:
+            log.exception("report %s could not be understood and waits", report_id)
 
 
 def _may_be_lost() -> None:

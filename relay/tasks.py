@@ -42,5 +42,4 @@ def sweep_reports() -> None:
     from activity import reports
     from relay.bounces.attribution import finding
 
-    for report_id in reports.waiting():
-        reports.settle(report_id, finding)
+    reports.settle_waiting(finding)

@@ -134,7 +134,7 @@ def test_a_late_bounce_turns_a_delivered_email_into_a_hard_bounce(server, email)
     report = InboundReport.objects.get()
     assert (report.kind, report.recipient_id) == ("bounce", email.id)
     assert report.understood_at is not None
-    assert "late-bounce@simulator.test: Hard bounce" in report.conclusion
+    assert "Bounce: late-bounce@simulator.test: Hard bounce" in report.conclusion
 
 
 def test_the_worker_is_told_by_a_task(server, email):
@@ -207,14 +207,17 @@ def test_return_paths_are_known_in_any_case(server, email, change):
     assert answer_to(server, change(return_path_of(email))).startswith("250")
 
 
-@pytest.mark.parametrize("host", ["bounce.boutique.example", "old-label.boutique.example", "{token}.bounce.relay.test", "bounce.relay.test"])
+@pytest.mark.parametrize(
+    "host", ["bounce.boutique.example", "old-label.boutique.example", "{token}.bounce.relay.test", "bounce.relay.test"]
+)
 def test_a_return_path_is_known_at_the_domains_hosts(server, email, host):
     token = Domain.objects.get().token
     assert answer_to(server, return_path_of(email, host.format(token=token))).startswith("250")
 
 
 @pytest.mark.parametrize(
-    "host", ["boutique.example", "bounce.elsewhere.example", "evilboutique.example", "x.bounce.relay.test", "relay.test", ""]
+    "host",
+    ["boutique.example", "bounce.elsewhere.example", "evilboutique.example", "x.bounce.relay.test", "relay.test", ""],
 )
 def test_a_token_opens_no_other_host(server, email, host):
     assert answer_to(server, return_path_of(email, host)).startswith("550 5.1.1")

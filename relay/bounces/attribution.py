@@ -12,6 +12,7 @@ from activity.reports import Finding
 from activity.slices import floor_id, time_of
 from activity.status import Status
 from relay import returnpath
+from relay.bounces.feedback import NO_BLAME
 from relay.bounces.report import Kind, Report, Said
 from relay.bounces.understanding import understand
 
@@ -76,13 +77,18 @@ def _kind(report: Report, said: Said | None) -> Kind:
 
 
 def _outcome(report: Report, said: Said | None) -> Outcome | None:
+    if report.kind is Kind.COMPLAINT:
+        blames = said is not None and said.reason not in NO_BLAME
+        return Outcome(Status.DELIVERED, text=said.diagnostic if said else "") if blames else None
     if said is not None:
         return Outcome(said.outcome, said.reason, "", said.code, said.status, said.diagnostic, said.host)
     return Outcome(Status.DELIVERED, text=report.explanation) if report.kind is Kind.AUTO_REPLY else None
 
 
 def conclusion(report: Report, said: Said | None) -> str:
+    kind = report.kind.capitalize().replace("_", " ")
     if said is None:
-        return f"{report.kind.capitalize().replace('_', ' ')}: {report.explanation or 'nobody is named.'}"
-    words = [str(said.outcome.label), said.reason, said.status, said.diagnostic]
-    return f"{said.address or said.final}: {', '.join(filter(None, words))}."
+        return f"{kind}: {report.explanation or 'nobody is named'}."
+    outcome = str(said.outcome.label) if report.kind is not Kind.COMPLAINT else ""
+    words = filter(None, [outcome, said.reason, said.status, said.diagnostic])
+    return f"{kind}: {said.address or said.final or 'nobody named'}: {', '.join(words)}."

@@ -15,6 +15,8 @@ WORDS = re.compile(
     r"(?:recipient|user|subscriber|member|customer)\w? (?:has )?(?:marked|reported|flagged)\b.{0,60}\b(?:spam|junk|abuse|unwanted)",
     re.IGNORECASE,
 )
+# Feedback in which no reader complains: RFC 6430, and failed authentication by RFC 6591.
+NO_BLAME = frozenset({"not-spam", "auth-failure"})
 # Where each loop writes whom we sent to.
 NAMED_IN = ("original-rcpt-to", "removal-recipient", "x-hmxmroriginalrecipient", "original-recipient", "x-original-to")
 
@@ -49,5 +51,5 @@ def _in_words(root: Part, notice: Notice) -> bool:
 
 
 def said(kind: str, address: str) -> Said:
-    """A complaint says nothing about delivery but that there was one."""
-    return Said(address, Status.DELIVERED, kind)
+    """A complaint says nothing about delivery but that there was one; `reason` is the type of feedback."""
+    return Said(address, Status.DELIVERED, kind, diagnostic=f"Feedback-Type: {kind}")

@@ -3,10 +3,9 @@
 import json
 from typing import Any
 
-from activity.status import Status
-from relay.bounces import dsn
+from relay.bounces import dsn, feedback
 from relay.bounces.mime import Part
-from relay.bounces.report import Kind, Report, Said
+from relay.bounces.report import Kind, Report
 
 MARK = '"notificationType"'
 MAX_RECIPIENTS = 100
@@ -29,7 +28,7 @@ def _report(said: dict[str, Any]) -> Report | None:
     kind = said.get("notificationType")
     if kind == "Complaint":
         addresses = _people(said, "complaint", "complainedRecipients")
-        return Report(Kind.COMPLAINT, tuple(Said(_text(one, "emailAddress"), Status.DELIVERED, "abuse") for one in addresses))
+        return Report(Kind.COMPLAINT, tuple(feedback.said("abuse", _text(one, "emailAddress")) for one in addresses))
     if kind == "Bounce":
         blocks = [_block(one) for one in _people(said, "bounce", "bouncedRecipients")]
         found = [dsn.said(block) for block in blocks]
