@@ -51,10 +51,11 @@ def revoke_credential(request: MemberRequest, pk: int) -> HttpResponse:
 
 def _with_secret(request: MemberRequest, credential: SmtpCredential) -> HttpResponse:
     """The only page that ever shows the secret: no redirect, for nothing may keep it in between."""
+    renewed = bool(credential.pk)
     secret = credential.reset_secret()
     credential.save()
     samples = samples_of(request.account, credential.username, secret)
-    shown = {"credential": credential, "secret": secret, "samples": samples}
+    shown = {"credential": credential, "secret": secret, "samples": samples, "renewed": renewed}
     return _page(request, CredentialForm(request.account), shown)
 
 
