@@ -419,6 +419,13 @@ class TestSetUp:
         assert alices.post(reverse("test_email"), {"recipient": "a@example.org"}).url == reverse("domains:list")
 
 
+def test_one_logs_in_while_valkey_is_away(client, settings):
+    settings.CACHES = {"default": {**settings.CACHES["default"], "LOCATION": "redis://127.0.0.1:1/0"}}
+    make_account(make_user("alice@example.com", "correct horse battery"))
+    response = client.post("/log-in/", {"login": "alice@example.com", "password": "correct horse battery"})
+    assert response.url == "/activity/"
+
+
 class TestTheme:
     def test_the_choice_is_rendered_by_the_server(self, alices):
         alices.post(reverse("billing:switch_theme"), {"theme": "dark"})
@@ -437,6 +444,11 @@ class TestHealth:
         response = client.get("/healthz")
         assert response.status_code == 200
         assert response.json()["ok"] is True
+
+    def test_it_is_unwell_without_the_database(self, client, monkeypatch):
+        monkeypatch.setattr("relay.views.conninfo", lambda: "host=/nowhere dbname=nothing")
+        response = client.get("/healthz")
+        assert (response.status_code, response.json()["ok"]) == (503, False)
 
     def test_it_names_a_lost_valkey_but_stays_well(self, client, settings):
         settings.REDIS_URL = "redis://127.0.0.1:1/0"
