@@ -1,7 +1,7 @@
 """Delivery status notifications: the blocks of RFC 3464 and RFC 6533, read as broken as they come."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from activity.status import Status
 from relay.bounces.judgement import judged
@@ -40,18 +40,26 @@ def is_status(part: Part) -> bool:
 
 
 def blocks(text: str) -> list[dict[str, str]]:
-    """The per-recipient blocks; a block cut in two by a stray empty line is joined again."""
+    """The per-recipient blocks; where empty lines between them are missing or too many, the fields tell them apart."""
     found: list[dict[str, str]] = []
     for piece in re.split(r"\n[ \t]{0,80}\n", text.replace("\r\n", "\n"))[: MAX_RECIPIENTS + 50]:
-        fields = dict(reversed(fields_of(piece)))
-        if not ABOUT_RECIPIENT.intersection(fields):
-            continue
-        starts = bool(NAMES.intersection(fields))
-        if not starts and found and not found[-1].keys() & fields.keys() & ABOUT_RECIPIENT:
-            found[-1] |= fields
-        else:
-            found.append(fields)
+        for block in _by_recipient(fields_of(piece)):
+            starts = bool(NAMES.intersection(block))
+            if not starts and found and not found[-1].keys() & block.keys() & ABOUT_RECIPIENT:
+                found[-1] |= block
+            else:
+                found.append(block)
     return found[:MAX_RECIPIENTS]
+
+
+def _by_recipient(fields: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
+    """Cut where a name comes again; blocks that say nothing about a recipient are left out."""
+    found: list[dict[str, str]] = [{}]
+    for name, value in fields:
+        if name in NAMES and name in found[-1]:
+            found.append({})
+        found[-1].setdefault(name, value)
+    return [block for block in found if ABOUT_RECIPIENT.intersection(block)]
 
 
 def said(block: dict[str, str], explain: str = "") -> tuple[Kind, Said]:

@@ -8,6 +8,8 @@ from activity.status import Status
 from relay import replies
 
 LIMIT = 1000
+# "ResponseCode 421, , Host not reachable": Zoho lists what it was told.
+LISTED_CODE = re.compile(r"((?:code|:)\s{0,3}[45]\d\d),", re.IGNORECASE)
 TYPE = re.compile(r"\s*(?:smtp|lmtp|x-[\w-]{1,30}|unknown)\s{0,5};", re.IGNORECASE)
 
 
@@ -25,7 +27,7 @@ class Judgement:
 def judged(diagnostic: str, status: str = "", explanation: str = "") -> Judgement:
     """The diagnostic's own words and codes first, then the Status field, then the words for people."""
     own = untyped(diagnostic[:LIMIT])
-    reply = replies.parse(own)
+    reply = replies.parse(LISTED_CODE.sub(r"\1 ", own))
     enhanced = reply.enhanced if meaningful(reply.enhanced) else status or reply.enhanced
     verdict = replies.judge(replies.Reply(reply.stage, reply.code, reply.enhanced or status, reply.text, reply.host))
     if explanation and (not own or verdict.reason in ("", Reason.OTHER)):

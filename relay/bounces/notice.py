@@ -28,7 +28,7 @@ ANNOUNCED = re.compile(
 OFTEN_SUMMARY = re.compile(r"\s{0,9}your message", re.IGNORECASE)
 # What a header of a message begins with and a notice for people does not.
 TRACE = re.compile(r"(?:received|return-path|message-id|dkim-signature|arc-seal|x-received|delivered-to|mime-version|x-[a-z0-9-]{2,60})[ \t]{0,4}:\s*\S", re.IGNORECASE)
-FIELD = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,60}[ \t]{0,4}:[ \t]|From \S|> ")
+FIELD = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,60}[ \t]{0,4}:(?!//)|From \S|> ")
 FIELD_OR_FOLD = re.compile(FIELD.pattern + r"|[ \t]+\S")
 # These look like fields of a header but belong to a report.
 OF_REPORT = re.compile(r"(?:x-(?:failed|actual|postfix|notes|display|supplementary|original)|reporting|final|diagnostic)", re.IGNORECASE)

@@ -22,7 +22,7 @@ OTHERS = re.compile(
 )
 RECIPIENT = re.compile(
     r"(?:recipients?|rcpt(?:[ _-]to)?|to|for|address(?:es)?|user(?: ?id| ?name)?|mailbox|account|destination|intended|deliver(?:y|ed|ing)?|attempts?|failed|undeliverable|unknown|reach|of|"
-    r"empf[aä]nger\w{0,3}|adresse?|an|destinataires?|[àa]|para|destinatario|destinat[aá]rio|получател\w{0,3}|odbiorc\w{0,3}|error|invalid|local|alias|original)"
+    r"empf[aä]nger\w{0,3}|adresse?|an|destinataires?|[àa]|para|destinatario|destinat[aá]rio|получател\w{0,3}|odbiorc\w{0,3}|error|invalid|local|alias|original|list|group)"
     r"(?:\(s\))?(?: address| name| is| was)?[\s:=<(\[\"'«*#>.-]{0,12}$",
     re.IGNORECASE,
 )
@@ -73,7 +73,7 @@ def _mentions(lines: Sequence[str], wanted: Collection[str]) -> Iterator[Mention
         for found in ADDRESS.finditer(line):
             address = found[0].strip(".'`*=")
             rank = _rank(line, found.start(), found.end(), before)
-            if rank is not None and not OFFICE.match(address) and not elided(address):
+            if rank is not None and not elided(address) and (address.lower() in wanted or not OFFICE.match(address)):
                 yield Mention(address, number, rank if rank < 2 or address.lower() not in wanted else 2)
         before = line if line.strip() else before
 
@@ -86,6 +86,8 @@ def _rank(line: str, start: int, end: int, previous: str) -> int | None:
     leads = LEADS.fullmatch(prefix) is not None and FOLLOWS.match(line[end:]) is not None
     if leads and start <= 80:
         return None if re.search(r"(?:sent by|from|sender)[\s:]{0,4}$", previous, re.IGNORECASE) else 0
+    if not prefix.strip() and line[end : end + 1].isspace():
+        return 1
     if SUMMARY.match(line):
         return 4
     if RECIPIENT.search(prefix):

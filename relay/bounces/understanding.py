@@ -6,6 +6,7 @@ come before automatic answers because mail systems mark their bounces as automat
 
 import logging
 import re
+from dataclasses import replace
 from uuid import UUID
 
 from activity.status import Status
@@ -76,7 +77,12 @@ def _by_status(root: Part, notice: Notice) -> Report | None:
         address = dsn.address_in(block.get("final-recipient", "")).lower()
         found.append(dsn.said(block, explained.get(address) or notice.text))
     named = [(kind, said) for kind, said in found if said.address or said.final]
-    return Report(dsn.kind_of(kind for kind, _ in named or found), tuple(said for _, said in named or found[:1]))
+    if not named:
+        # Exim names a file or a pipe where there was an address.
+        others = _named(root, notice)
+        kind, said = found[0]
+        named = [(kind, replace(said, address=others[0][0] if len(others) == 1 else ""))]
+    return Report(dsn.kind_of(kind for kind, _ in named), tuple(said for _, said in named))
 
 
 def _by_words(root: Part, notice: Notice) -> Report | None:
@@ -84,20 +90,15 @@ def _by_words(root: Part, notice: Notice) -> Report | None:
     if not wording.sounds_like_bounce(root, text):
         return None
     machine = wording.from_machine(root)
-    if not machine and (wording.is_automatic(root) or wording.is_challenge(root, text) or not _is_notice(root)):
+    if not machine and not wording.is_plainly_bounce(root, text):
         return None
     named = _named(root, notice)
     if not named and (other := second_opinion.report(root)) is not None:
         return other
     kind = Kind.DELAYED if wording.is_delay(root, text) else Kind.BOUNCE
-    named = named or _named_loosely(root, notice) or [("", prose.segment(notice.lines, ""))]
-    return Report(kind, tuple(_said(address, words, notice, kind) for address, words in named))
-
-
-def _is_notice(root: Part) -> bool:
-    """Not from a mail system by its address: then its subject must say what it is, and not be an answer."""
-    subject = wording.subject_of(root)
-    return bool(wording.SUBJECT.search(subject)) and not subject.lower().startswith("re:")
+    if not named and machine:
+        named = _named_loosely(root, notice) or [("", prose.segment(notice.lines, ""))]
+    return Report(kind, tuple(_said(address, words, notice, kind) for address, words in named)) if named else None
 
 
 def _said(address: str, words: str, notice: Notice, kind: Kind) -> Said:

@@ -5,7 +5,7 @@ import re
 from relay.bounces.mime import Part, words
 
 DAEMON = re.compile(
-    r"mailer[-_. ]?daemon|mail[-_. ]?daemon|mdaemon|post ?master|mail[-_. ]deliver|mail ?system|mailsystem|delivery[-_ ]sub|"
+    r"mailer[-_. ]?daemon|mail[-_. ]?daemon|mdaemon|post[ _-]?master|mail[-_. ]deliver|mail ?system|mailsystem|delivery[-_ ]sub|"
     r"delivery (?:system|service|agent|notif)|(?:system|mail|network) ?administrator|^administrator\b|systemadministrator|mail(?:ing)?[-_ ]?(?:admin|robot|router|gateway)|"
     r"microsoft exchange|bounce|mta@|smtp@|mailmaster|autoresponder-dsn|dsn@|internet mail|postfix|qmail|^\s*<?>?\s*$",
     re.IGNORECASE,
@@ -25,12 +25,19 @@ WORDS = re.compile(
     r"cannot (?:be )?deliver|unable to (?:be )?(?:deliver|relay|route|send|process)|undeliver|not delivered|delivery (?:to|of|has|failed|failure|error|was|attempt)|"
     r"permanent(?:ly)? (?:fatal )?(?:error|fail)|fatal error|failed (?:permanently|recipient|address|to deliver|for|after)|(?:user|recipient|address|mailbox|host|domain) (?:is )?(?:unknown|not found|full|unavailable)|"
     r"(?:unknown|invalid|no such) (?:user|recipient|address|mailbox|host|domain)|rejected (?:by|recipient|your|the|for)|was rejected|returned (?:to (?:you|sender)|mail|message|because)|bounce|"
-    r"address(?:es|\(es\))? (?:failed|had|rejected|below)|did not reach|over quota|quota exceeded|mailbox full|retry timeout|does not exist|doesn't exist|"
+    r"address(?:es|\(es\))? (?:failed|had|rejected|below)|did not reach|over quota|quota exceeded|mailbox full|retry timeout|does not exist|doesn't exist|not (?:a )?member of|"
     r"(?:trouble|problem|error|errors)\b.{0,30}\b(?:delivering|sending|occurred|recipient)|an error|will be retried|has been delayed|still being retried|"
     r"(?<![\d.])5\d\d[ -]#?5\.\d{1,3}\.\d{1,3}|(?:said|error|returned|code|reply|response)\W{1,4}[45]\d\d\b|recipient|"
     r"nicht (?:zugestellt|erreicht)|unzustellbar|konnte(?:n)? nicht|n'a (?:pas )?pu|impossible|pas (?:été )?(?:remis|distribu|deliv)|no (?:se )?(?:pudo|ha podido|puede)|non (?:è stato|può|recapit)|"
     r"n[aã]o (?:p[oô]de|foi|pode)|не (?:может|доставлен|удалось|существует)|nie (?:mo[zż]|dostarcz|zosta)|できません|できなかった|存在しない|失敗|无法|失败|不存在|投递",
     re.IGNORECASE,
+)
+# So plain that even a stranger is believed who says it.
+PLAIN = re.compile(
+    r"^(?!>).{0,200}(?:(?:could|can|was|has|have)(?: ?not|n't) (?:be|been)? ?deliver|undeliverable|delivery (?:has )?failed|"
+    r"permanent(?:ly)? (?:fatal )?(?:error|fail)|(?:did|was|were) not (?:reach|be reached)|not a member of (?:this|the) (?:mailing )?list|n'a pas pu .{0,10}deli|nicht zugestellt|no se pudo entreg|"
+    r"(?<![\d.])5\d\d[ -]{1,3}(?:#?5\.|\D{0,40}(?:user|recipient|address|mailbox|not taken)))",
+    re.IGNORECASE | re.MULTILINE,
 )
 DELAY = re.compile(
     r"warning(?: message)? only|do not need to re-?send|don't need to re-?send|(?:has|have|is|was|been|being|are) (?:temporarily )?delayed|delayed mail|still being (?:re)?tried|"
@@ -92,6 +99,14 @@ def is_challenge(root: Part, text: str) -> bool:
 
 def sounds_like_bounce(root: Part, text: str) -> bool:
     return bool(SUBJECT.search(subject_of(root)) or WORDS.search(text[:8000]))
+
+
+def is_plainly_bounce(root: Part, text: str) -> bool:
+    """Said by somebody who is no mail system, so it has to be plain and no answer of a person."""
+    subject = subject_of(root)
+    if is_automatic(root) or is_challenge(root, text):
+        return False
+    return bool(PLAIN.search(text[:4000])) or bool(SUBJECT.search(subject) and not subject.lower().startswith("re:"))
 
 
 def is_delay(root: Part, text: str) -> bool:
