@@ -23,6 +23,8 @@ MAX_VALUE = 8_192
 MAX_TEXT = 100_000
 
 FIELD = re.compile(r"([!-9;-~]{1,76})[ \t]{0,8}:(.*)", re.DOTALL)
+# Charsets that mail is written in; Python has others, which take quadratic time (punycode).
+CHARSET = re.compile(r"(?:utf|us-ascii|iso|windows|cp\d|koi8|gb|big5|euc|shift|sjis|ks_c|tis|mac|latin)", re.IGNORECASE)
 CONTENT_TYPE = re.compile(r"\s*([\w.+-]{1,60}/[\w.+-]{1,60})")
 PARAMETER = re.compile(r';\s{0,20}([\w*-]{1,40})\s{0,5}=\s{0,5}("[^"]{0,300}"|[^\s;"]{1,300})')
 BOUNDARY = re.compile(rb"^--([^\s-][^\n]{0,200}?|-{1,60}[^\s-][^\n]{0,140}?)[ \t]{0,9}\ncontent-[a-z-]{1,30}:", re.IGNORECASE | re.MULTILINE)
@@ -160,7 +162,8 @@ def fields_of(block: bytes | str) -> list[tuple[str, str]]:
 
 
 def decoded(content: bytes, charset: str) -> str:
-    for name in (charset, "utf-8"):
+    """In the charset that is named, else in UTF-8, else in Latin-1."""
+    for name in (charset if CHARSET.match(charset) else "utf-8", "utf-8"):
         try:
             return content.decode(name)
         except (LookupError, ValueError):

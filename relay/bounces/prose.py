@@ -3,10 +3,12 @@
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from relay.bounces.dsn import ADDRESS, elided
 from relay.bounces.notice import Notice
 
+MAX_MENTIONS = 1000
 MAX_ADDRESSES = 100
 SEGMENT_LINES = 25
 SEGMENT = 1500
@@ -53,7 +55,7 @@ def failures(
 
     `sender`: addresses, in lower case, that are not believed to have failed; `wanted`: those the returned message was for; `most`: the least sure rank that is still believed.
     """
-    mentions = [mention for mention in _mentions(notice.lines, wanted) if mention.rank <= most]
+    mentions = [mention for mention in islice(_mentions(notice.lines, wanted), MAX_MENTIONS) if mention.rank <= most]
     others = [mention for mention in mentions if mention.address.lower() not in sender]
     best = min((mention.rank for mention in others), default=9)
     firsts: dict[str, Mention] = {}
