@@ -1,6 +1,7 @@
 """Submission: the way of a message over a real socket, from the greeting to the committed row."""
 
 import smtplib
+import socket
 import ssl
 import uuid
 
@@ -169,6 +170,25 @@ def test_commands_injected_before_starttls_are_never_run(world):
     client.wrap()
     assert client.ask("NOOP").startswith("250 2.0.0 Nothing")
     assert client.ask("MAIL FROM:<shop@boutique.example>").startswith("503 5.5.1 Say EHLO")
+
+
+def test_a_handshake_that_fails_ends_the_connection_and_nothing_else(world):
+    client = world.connect()
+    client.reply()
+    client.ask("EHLO client.test")
+    assert client.ask("STARTTLS").startswith("220")
+    client.send(b"MAIL FROM:<shop@boutique.example>\r\n" * 10)
+    assert not client.socket.recv(1_000).startswith(b"250")
+    client.close()
+    wait_for(lambda: not world.server.wires)
+    assert world.ready().ask("NOOP").startswith("250")
+
+
+def test_a_client_that_closes_its_sending_side_still_gets_its_replies(world):
+    client = world.connect()
+    client.send(b"EHLO client.test\r\nNOOP\r\nQUIT\r\n")
+    client.socket.shutdown(socket.SHUT_WR)
+    assert [client.reply()[:3] for _ in range(4)] == ["220", "250", "250", "221"]
 
 
 def test_nothing_goes_from_one_transaction_to_the_next(world):

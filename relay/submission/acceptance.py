@@ -43,7 +43,8 @@ async def refuse(server: "Server", transaction: Transaction, header: Header, ref
     arrival = transaction.arrival(header)
     await server.refusals.record(arrival)
     transaction.refused.clear()
-    log.info("refused %s of account %d: %s", arrival.id, arrival.account_id, refusal.reply)
+    if arrival.refused:  # logging has the bound that recording has
+        log.info("refused %s of account %d: %s", arrival.id, arrival.account_id, refusal.reply)
     return refusal.reply
 
 

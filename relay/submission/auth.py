@@ -64,7 +64,7 @@ def decoded(text: str) -> str:
 async def challenge(session: Conversation, text: str) -> str:
     session.wire.say(f"334 {text}")
     try:
-        return (await session.wire.line(session.server.patience(None))).decode("ascii").strip()
+        return (await session.wire.line(session.server.patience(known=False))).decode("ascii").strip()
     except (UnicodeDecodeError, LineTooLong):
         raise Unreadable from None
 

@@ -29,6 +29,10 @@ class Conversation:
         self.errors = 0
         self.over = False
 
+    @property
+    def is_known(self) -> bool:
+        return self.credential_id is not None or self.kind is Kind.PLAIN
+
     @classmethod
     async def serve(cls, server: Server, kind: Kind, wire: Wire) -> None:
         if not server.admit(wire):
@@ -58,7 +62,7 @@ class Conversation:
 
     async def step(self) -> None:
         try:
-            line = await self.wire.line(self.server.patience(self.credential_id))
+            line = await self.wire.line(self.server.patience(known=self.is_known))
             verb, _, argument = text_of(line).partition(" ")
         except (LineTooLong, UnicodeDecodeError):
             self.fail("500 5.5.2 Line not understood")

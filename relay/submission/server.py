@@ -46,7 +46,7 @@ class Server:
         self.data_seconds = settings.DATA_TIMEOUT
         self.messages_a_minute = settings.MESSAGES_A_MINUTE
         self.spool: Path = settings.HOME / "spool"
-        self.spool.mkdir(parents=True, exist_ok=True)
+        self.spool.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.committer = GroupCommit(pool)
         self.directory = Directory()
         self.refusals = Refusals(self.committer, self.directory)
@@ -82,9 +82,9 @@ class Server:
         if credential_id is not None:
             self.slots.give_back(credential_id)
 
-    def patience(self, credential_id: int | None) -> float:
+    def patience(self, *, known: bool) -> float:
         """Seconds a client has for its next command: few as long as we do not know it."""
-        return self.login_seconds if credential_id is None else self.command_seconds
+        return self.command_seconds if known else self.login_seconds
 
     async def identify(self, kind: Kind, peer: str, credential_id: int | None) -> Sender | None:
         """None when the client is nobody, or not any more. Raises Unavailable."""

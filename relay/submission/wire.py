@@ -49,10 +49,12 @@ class Wire(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        if self.task is None:
-            self.peer = self.peer or str((transport.get_extra_info("peername") or ("",))[0])
-            self.secure = transport.get_extra_info("ssl_object") is not None
-            self.task = self.loop.create_task(self._run())
+        self.peer = self.peer or str((transport.get_extra_info("peername") or ("",))[0])
+        if not self.peer:  # gone before we could ask who it was
+            self.transport.abort()
+            return
+        self.secure = transport.get_extra_info("ssl_object") is not None
+        self.task = self.loop.create_task(self._run())
 
     async def _run(self) -> None:
         try:
