@@ -65,6 +65,7 @@ def examine(address: str) -> None:
             allow_smtputf8=True,
             allow_quoted_local=True,
             allow_domain_literal=False,
+            strict=True,  # RFC 5321 4.5.3.1.1: a local part has at most 64 octets
             check_deliverability=False,
             globally_deliverable=False,
         )
