@@ -1,5 +1,8 @@
 """Gunicorn's settings for the web process (`gunicorn --config python:relay.gunicorn`)."""
 
+import gc
+from typing import Any
+
 from relay import settings
 
 bind = f"{settings.BIND}:{settings.WEB_PORT}"
@@ -11,3 +14,11 @@ threads = 4
 preload_app = True
 control_socket_disable = True
 loglevel = "warning"
+
+
+def pre_fork(_server: Any, _worker: Any) -> None:
+    """All that pages need is loaded before the fork, and the garbage collector leaves it shared."""
+    from django.urls import get_resolver
+
+    get_resolver().check()
+    gc.freeze()
