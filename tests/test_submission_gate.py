@@ -129,6 +129,9 @@ def test_a_declared_size_over_the_limit_is_refused_at_rcpt(client):
     assert "20971520 bytes (20 MB)" in reply
     client.ask("RSET")
     assert_rejected("a@example.org", "message_too_large", reply, "rcpt")
+    client.begin_message("b@example.org", parameters=" SIZE=99999999999999999999")
+    client.ask("RSET")
+    assert_rejected("b@example.org", "message_too_large", reply, "rcpt")
     [reply] = client.begin_message("a@example.org", parameters=" SIZE=20971520")
     assert reply.startswith("250")
 

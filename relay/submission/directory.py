@@ -29,10 +29,9 @@ THREADS = 4
 PATIENCE = 5.0  # seconds for one question
 CHANNEL = "relay_senders"
 # How long an answer is used: while NOTIFY is listened to, and while it is not.
-REMEMBER_LISTENING = 15.0
+REMEMBER_LISTENING = 5.0
 REMEMBER_DEAF = 1.0
 MAX_REMEMBERED = 20_000
-
 
 parsed = lru_cache(1_000)(ip_address)
 

@@ -52,6 +52,10 @@ class Refusals:
         except Unavailable as error:
             log.warning("%d refusals not recorded: %s", len(arrival.refused), error)
 
+    async def settle(self) -> None:
+        """Until what was handed over for recording is recorded."""
+        await asyncio.gather(*self.tasks)
+
     def remember_quota(self, account_id: int, wanted: int, refusal: Refusal) -> None:
         self.quotas[account_id] = (time.monotonic() + REMEMBER_QUOTA, wanted, refusal)
 

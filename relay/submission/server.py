@@ -1,6 +1,7 @@
 """What all sessions of one submission process share: limits, the directory, and the group commit."""
 
 import asyncio
+import logging
 from contextlib import suppress
 from enum import Enum
 from ipaddress import ip_address
@@ -20,6 +21,8 @@ from relay.submission.login_log import LoginLog
 from relay.submission.logins import Logins, place_of
 from relay.submission.refusals import Refusals
 from relay.submission.wire import Wire
+
+log = logging.getLogger(__name__)
 
 POOL = 3  # one commits, one listens, one is spare
 STOPPING = 3.5  # seconds for messages in hand; the supervisor waits for 5
@@ -57,7 +60,7 @@ class Server:
         self.room = Room(settings.MAX_BYTES_IN_FLIGHT)
         self.wires: set[Wire] = set()
         self.empty = asyncio.Event()
-        jobs = (self.directory.listen(pool), certificate.keep_fresh(), self._look_after())
+        jobs = (self.directory.listen(pool), certificate.keep_fresh(), self._end_late(), self._write_counters())
         self.tasks = [asyncio.create_task(job) for job in jobs]
 
     @classmethod
@@ -104,15 +107,21 @@ class Server:
         entry = await self.directory.suppression(sender.account_id, address)
         return None if entry is None else gate.suppressed(entry)
 
-    async def _look_after(self) -> None:
-        """Every second: end what takes too long, write the counters."""
+    async def _end_late(self) -> None:
         while True:
             await asyncio.sleep(1)
             now = asyncio.get_running_loop().time()
             for wire in list(self.wires):
                 wire.expire(now)
-            await self.refusals.flush()
-            await self.login_log.flush()
+
+    async def _write_counters(self) -> None:
+        while True:
+            await asyncio.sleep(1)
+            try:
+                await self.refusals.flush()
+                await self.login_log.flush()
+            except Exception:
+                log.exception("counters were not written")
 
     async def close(self) -> None:
         """Finish the messages in hand, say 421 to the rest, commit, go."""
@@ -127,6 +136,7 @@ class Server:
             task.cancel()
         with suppress(TimeoutError):
             async with asyncio.timeout(1):
+                await self.refusals.settle()
                 await self.committer.close()
                 await self.refusals.flush()
                 await self.login_log.flush()

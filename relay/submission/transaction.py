@@ -7,6 +7,7 @@ from domains.senders import Sender
 from relay.submission.message import Header
 
 MAX_REFUSED = 1_000
+MAX_SIZE = 2**31 - 1  # of the column: a client may announce any number
 
 
 @dataclass(slots=True)
@@ -43,7 +44,7 @@ class Transaction:
             refused=list(self.refused.items()),
             smtputf8=self.smtputf8,
             client=self.client,
-            size=self.size,
+            size=min(self.size, MAX_SIZE),
         )
         if header is not None:
             arrival.header_from = header.sender
