@@ -68,8 +68,10 @@ def wait_for(condition, seconds=10):
 @pytest.fixture(scope="module")
 def certificate_files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tls")
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=mx -keyout key -out certificate"
-    subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=mx"
+    subprocess.run(
+        [*command.split(), "-keyout", "key", "-out", "certificate"], cwd=folder, check=True, capture_output=True
+    )
     return folder / "certificate", folder / "key"
 
 
@@ -374,11 +376,11 @@ def test_a_client_that_goes_away_in_the_middle_leaves_nothing(server, email):
 
 def test_starttls_carries_a_report(email, certificate_files):
     certificate, key = certificate_files
-    with override_settings(TLS_CERTIFICATE=certificate, TLS_KEY=key), serving() as server:
-        with smtplib.SMTP("127.0.0.1", server.port) as smtp:
-            smtp.starttls(context=trusting())
-            smtp.ehlo()
-            assert not smtp.has_extn("starttls")
-            assert not smtp.has_extn("auth")
-            smtp.sendmail("", return_path_of(email), report_on(email))
+    tls = override_settings(TLS_CERTIFICATE=certificate, TLS_KEY=key)
+    with tls, serving() as server, smtplib.SMTP("127.0.0.1", server.port) as smtp:
+        smtp.starttls(context=trusting())
+        smtp.ehlo()
+        assert not smtp.has_extn("starttls")
+        assert not smtp.has_extn("auth")
+        smtp.sendmail("", return_path_of(email), report_on(email))
     assert InboundReport.objects.count() == 1

@@ -19,7 +19,7 @@ CORPORA = Path(__file__).parents[2] / "shared" / "corpora"
 NOBODY = {"feedback", "vacation", "delivered"}
 # Rows that contradict the table of replies, another row or their own text; each with the reason.
 CONTRADICTED = {
-    "rb-issue-368-bug.eml": "in a folder for no bounces, but its text says that the mailbox is full and the email was discarded",
+    "rb-issue-368-bug.eml": "in a folder for no bounces, but says that the mailbox is full and the email was discarded",
 }
 
 pytestmark = pytest.mark.skipif(not CORPORA.is_dir(), reason="needs ../shared/corpora")

@@ -1,7 +1,8 @@
 """Which email a report is about, and what it may change there: nothing that a report claims is trusted.
 
 The token of the return path decides. A report that came to another address of ours must hold a token, or the id of a
-message that had one recipient, in the part it returns: an id that several recipients know proves nothing for any of them.
+message that had one recipient, in the part it returns. An id that several recipients know proves nothing for any of
+them: one could forge a bounce of the other.
 """
 
 from uuid import UUID
@@ -46,7 +47,9 @@ def _only_recipient(message_ids: tuple[UUID, ...]) -> UUID | None:
         return None
     message = message_ids[0]
     # A recipient's id has the time of its message's: the bound finds the slice.
-    nearby = Recipient.objects.filter(id__gte=floor_id(time_of(message)), id__lt=UUID(int=(message.int >> 80) + 1 << 80))
+    nearby = Recipient.objects.filter(
+        id__gte=floor_id(time_of(message)), id__lt=UUID(int=(message.int >> 80) + 1 << 80)
+    )
     ids = list(nearby.filter(message_id=message).values_list("id", flat=True)[:2])
     return ids[0] if len(ids) == 1 else None
 

@@ -38,7 +38,7 @@ class Bell:
             rung, self.rung = self.rung, []
             try:
                 await asyncio.to_thread(send, rung)
-            except Exception as error:  # noqa: BLE001 - whatever the broker's trouble, reports must not notice
+            except Exception as error:
                 log.warning("%d reports wait for the sweep: %s", len(rung), error)
 
 

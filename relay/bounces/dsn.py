@@ -16,7 +16,9 @@ ABOUT_RECIPIENT = frozenset(
 )
 NAMES = frozenset({"final-recipient", "original-recipient"})
 # RFC 3464 2.3.1: the address type before the address; RFC 3461 4.2 adds utf-8 by RFC 6533.
-TYPED = re.compile(r"\s*(?:(rfc-?822|utf-?8|smtp|x-?[\w-]{1,20}|unknown|[a-z][\w-]{0,20})\s{0,5};)?\s*(.*)", re.IGNORECASE | re.DOTALL)
+TYPED = re.compile(
+    r"\s*(?:(rfc-?822|utf-?8|smtp|x-?[\w-]{1,20}|unknown|[a-z][\w-]{0,20})\s{0,5};)?\s*(.*)", re.IGNORECASE | re.DOTALL
+)
 ADDRESS = re.compile(r"[^\s<>\"',;:()\[\]@]{1,320}@(?:[\w-][\w.-]{0,253}|\[[^\]\s]{1,60}\])")
 QUOTED = re.compile(r'"[^"@\n]{1,64}"@[\w.-]{1,253}')
 ELIDED = re.compile(r"[^.]\.\.\.@|…")
@@ -68,7 +70,9 @@ def said(block: dict[str, str], explain: str = "") -> tuple[Kind, Said]:
     address = address_in(block.get("original-recipient", "")) or final
     status = CLASS.match(block.get("status", ""))
     # Without a diagnostic, what some servers write in brackets behind the status: "5.4.4 (Illegal host name)".
-    diagnostic = block.get("diagnostic-code", "") or block.get("status", "")[status.end() if status else 0 :].strip(" ()")
+    diagnostic = block.get("diagnostic-code", "") or block.get("status", "")[status.end() if status else 0 :].strip(
+        " ()"
+    )
     enhanced = ".".join(status.groups()) if status else ""
     kind = _kind(block.get("action", "").strip().lower(), enhanced, diagnostic)
     verdict = judged(diagnostic, enhanced, explain)

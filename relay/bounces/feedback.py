@@ -10,9 +10,9 @@ from relay.bounces.report import Said
 
 FIELDS = re.compile(r"^Feedback-Type[ \t]{0,4}:", re.IGNORECASE | re.MULTILINE)
 WORDS = re.compile(
-    r"this is an? (?:e-?mail )?(?:abuse|spam|opt-out|feedback|complaint|fraud|virus|auth\w* failure)\s(?:report|complaint)|"
-    r"(?:abuse|spam|feedback) report for an? (?:e-?mail )?message|complaint about (?:a )?message|"
-    r"(?:recipient|user|subscriber|member|customer)\w? (?:has )?(?:marked|reported|flagged)\b.{0,60}\b(?:spam|junk|abuse|unwanted)",
+    r"this is an? (?:e-?mail )?(?:abuse|spam|opt-out|feedback|complaint|fraud|virus|"
+    r"auth\w* failure)\s(?:report|complaint)|"
+    r"(?:abuse|spam|feedback) report for an? (?:e-?mail )?message|complaint about (?:a )?message",
     re.IGNORECASE,
 )
 # Feedback in which no reader complains: RFC 6430, and failed authentication by RFC 6591.

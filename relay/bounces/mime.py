@@ -27,7 +27,10 @@ FIELD = re.compile(r"([!-9;-~]{1,76})[ \t]{0,8}:(.*)", re.DOTALL)
 CHARSET = re.compile(r"(?:utf|us-ascii|iso|windows|cp\d|koi8|gb|big5|euc|shift|sjis|ks_c|tis|mac|latin)", re.IGNORECASE)
 CONTENT_TYPE = re.compile(r"\s*([\w.+-]{1,60}/[\w.+-]{1,60})")
 PARAMETER = re.compile(r';\s{0,20}([\w*-]{1,40})\s{0,5}=\s{0,5}("[^"]{0,300}"|[^\s;"]{1,300})')
-BOUNDARY = re.compile(rb"^--([^\s-][^\n]{0,200}?|-{1,60}[^\s-][^\n]{0,140}?)[ \t]{0,9}\ncontent-[a-z-]{1,30}:", re.IGNORECASE | re.MULTILINE)
+BOUNDARY = re.compile(
+    rb"^--([^\s-][^\n]{0,200}?|-{1,60}[^\s-][^\n]{0,140}?)[ \t]{0,9}\ncontent-[a-z-]{1,30}:",
+    re.IGNORECASE | re.MULTILINE,
+)
 # What stands between tags and can be seen; the elements that break a line.
 UNSEEN = (("<style", "</style"), ("<script", "</script"), ("<head>", "</head>"), ("<!--", "-->"))
 BREAK = re.compile(r"<(?:br|/?p|/?div|/?tr|/?h\d|/?li|/?table|/?td)\b[^<>]{0,2000}>", re.IGNORECASE)
@@ -98,7 +101,7 @@ class _Reader:
         if part.kind.startswith("multipart/"):
             self._children(part, depth)
         elif part.kind in ("message/rfc822", "message/global", "text/rfc822-headers", "message/global-headers"):
-            part.parts = [self.part(part.content, depth + 1)] if self.count < MAX_PARTS else []
+            part.parts = [self.part(part.content.lstrip(b"\n"), depth + 1)] if self.count < MAX_PARTS else []
         return part
 
     def _children(self, part: Part, depth: int) -> None:
@@ -184,7 +187,8 @@ def words(value: str) -> str:
 def without_tags(text: str) -> str:
     for start, end in UNSEEN:
         text = _without(text, start, end)
-    return html.unescape(TAG.sub("", BREAK.sub("\n", text.replace("\n", " "))))
+    lines = text if "<pre" in text.lower() else text.replace("\n", " ")
+    return html.unescape(TAG.sub("", BREAK.sub("\n", lines)))
 
 
 def _without(text: str, start: str, end: str) -> str:

@@ -11,27 +11,40 @@ MAX_LINE = 600
 # A line that announces what is returned, whatever the software: "--- Below this line is a copy of the message."
 ANNOUNCED = re.compile(
     r"^[\s>|#*=_~-]{0,80}(?:"
-    r"(?:(?:this|here|below|enclosed|the following|attached|start|begin\w*)\b.{0,40})?\b(?:copy of|headers? of|text of)\s(?:the|your)\s"
+    r"(?:(?:this|here|below|enclosed|the following|attached|start|begin\w*)\b.{0,40})?\b(?:copy of|"
+    r"headers? of|text of)\s(?:the|your)\s"
     r"(?:original\s)?(?:message|mail|e-?mail)\b.{0,60}"
-    r"|(?:here is |start of |begin(?:ning)? of |the )?(?:your )?(?:original|returned|undelivered|undeliverable|unsent|rejected|failed)\s"
+    r"|(?:here is |start of |begin(?:ning)? of |the )?(?:your )?(?:original|returned|undelivered|"
+    r"undeliverable|unsent|rejected|failed)\s"
     r"(?:e-?mail |mail )?(?:message|mail|e-?mail)(?:\s(?:text|headers?|info|body|content))?"
     r"(?:\s(?:follows?|attached|below|is attached|is included|is as follows|is below|info))?"
     r"|(?:the )?(?:message|mail)\s(?:text|headers?|body|contents?)\s(?:follows?|is attached)"
-    r"|(?:the )?(?:first \d{1,6} (?:lines|bytes)|header|headers|text) of (?:the|your) (?:original )?(?:message|mail).{0,40}"
+    r"|(?:the )?(?:first \d{1,6} (?:lines|bytes)|header|headers|text) of (?:the|"
+    r"your) (?:original )?(?:message|mail).{0,40}"
     r"|old message|your message:|unsent message.{0,40}|.{0,30}returned (?:message|mail) follows.{0,20}"
-    r"|urspr[uü]ngliche (?:nachricht|e-?mail|mail)|message d'origine|mensaje original|messaggio originale|mensagem original"
+    r"|urspr[uü]ngliche (?:nachricht|e-?mail|mail)|message d'origine|mensaje original|messaggio originale|"
+    r"mensagem original"
     r"|(?:below|this) (?:this )?(?:line )?is (?:a copy of )?(?:the|your) (?:original )?(?:message|mail).{0,40}"
     r")[\s.:|#*=_~-]{0,80}$",
     re.IGNORECASE,
 )
-# Announces as often a summary of the message, which is part of the notice.
-OFTEN_SUMMARY = re.compile(r"\s{0,9}your message", re.IGNORECASE)
+# Is as often a title, or announces a summary, which is part of the notice: it needs a header behind it.
+OFTEN_TITLE = re.compile(
+    r"\s{0,60}(?:your message|(?:returned|undelivered|undeliverable|unsent|rejected|failed) \S{4,7}\s{0,9}$)",
+    re.IGNORECASE,
+)
 # What a header of a message begins with and a notice for people does not.
-TRACE = re.compile(r"(?:received|return-path|message-id|dkim-signature|arc-seal|x-received|delivered-to|mime-version|x-[a-z0-9-]{2,60})[ \t]{0,4}:\s*\S", re.IGNORECASE)
+TRACE = re.compile(
+    r"(?:received|return-path|message-id|dkim-signature|arc-seal|delivered-to|mime-version|x-[a-z0-9-]{2,60})"
+    r"[ \t]{0,4}:\s*\S",
+    re.IGNORECASE,
+)
 FIELD = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,60}[ \t]{0,4}:(?!//)|From \S|> ")
 FIELD_OR_FOLD = re.compile(FIELD.pattern + r"|[ \t]+\S")
 # These look like fields of a header but belong to a report.
-OF_REPORT = re.compile(r"(?:x-(?:failed|actual|postfix|notes|display|supplementary|original)|reporting|final|diagnostic)", re.IGNORECASE)
+OF_REPORT = re.compile(
+    r"(?:x-(?:failed|actual|postfix|notes|display|supplementary|original)|reporting|final|diagnostic)", re.IGNORECASE
+)
 
 
 @dataclass(slots=True)
@@ -60,7 +73,9 @@ def notice_of(root: Part) -> Notice:
     end, start = returned_from(words)
     notice.lines = [line[:MAX_LINE] for line in words[:end][:MAX_LINES]]
     if notice.returned is None and start < len(words):
-        notice.returned = read("\n".join(line.removeprefix("> ") for line in words[start:]).strip().encode("utf-8", "replace"))
+        notice.returned = read(
+            "\n".join(line.removeprefix("> ") for line in words[start:]).strip().encode("utf-8", "replace")
+        )
     return notice
 
 
@@ -69,7 +84,7 @@ def returned_from(lines: list[str]) -> tuple[int, int]:
     for index, line in enumerate(lines):
         if len(line) < 200 and ANNOUNCED.match(line):
             start = _header_after(lines, index + 1)
-            if not OFTEN_SUMMARY.match(line) or start == len(lines) or FIELD.match(lines[start]):
+            if not OFTEN_TITLE.match(line) or start == len(lines) or FIELD.match(lines[start]):
                 return index, start
         if TRACE.match(line.removeprefix("> ")) and not OF_REPORT.match(line) and _is_header(lines, index):
             return index, index

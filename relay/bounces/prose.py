@@ -14,17 +14,24 @@ SEGMENT_LINES = 25
 SEGMENT = 1500
 
 # Addresses that a notice names for other reasons: whom to ask, and who speaks.
-OFFICE = re.compile(r"(?:post-?master|mail(?:er)?-?daemon|abuse|support|help(?:desk)?|hostmaster|webmaster|no-?reply|do-?not-?reply|mail-?admin|antispam|noc|sysadmin|delist\w{0,6})@", re.IGNORECASE)
+OFFICE = re.compile(
+    r"(?:post-?master|mail(?:er)?-?daemon|abuse|support|help(?:desk)?|hostmaster|webmaster|no-?reply|do-?not-?reply|mail-?admin|antispam|noc|sysadmin|delist\w{0,6})@",
+    re.IGNORECASE,
+)
 # What stands before an address that did not fail, and before one that did.
 OTHERS = re.compile(
-    r"(?:from|sender|reply[- ]?to|sent by|contact|e-?mail us|write to|please\b.{0,40}|message[- ]id|return[- ]path|errors[- ]to|envelope[- ]from|mailto|originator|"
-    r"forward\w{0,6}\b.{0,30}|assistance\b.{0,60}|questions?\b.{0,60}|hello|hi|dear|subject|generated from|expanded from|by|via|on behalf of|"
+    r"(?:from|sender|reply[- ]?to|sent by|contact|e-?mail us|write to|please\b.{0,40}|message[- ]id|"
+    r"return[- ]path|errors[- ]to|envelope[- ]from|mailto|originator|"
+    r"forward\w{0,6}\b.{0,30}|assistance\b.{0,60}|questions?\b.{0,60}|hello|hi|dear|subject|generated from|"
+    r"expanded from|by|via|on behalf of|"
     r"(?:absender|expéditeur|remitente|mittente|remetente|от)|(?:send|sending)\b.{0,40}\bto)[\s:=<(\[\"'«*,-]{0,8}$",
     re.IGNORECASE,
 )
 RECIPIENT = re.compile(
-    r"(?:recipients?|rcpt(?:[ _-]to)?|to|for|address(?:es)?|user(?: ?id| ?name)?|mailbox|account|destination|intended|deliver(?:y|ed|ing)?|attempts?|failed|undeliverable|unknown|reach|of|"
-    r"empf[aä]nger\w{0,3}|adresse?|an|destinataires?|[àa]|para|destinatario|destinat[aá]rio|получател\w{0,3}|odbiorc\w{0,3}|error|invalid|local|alias|original|list|group)"
+    r"(?:recipients?|rcpt(?:[ _-]to)?|to|for|address(?:es)?|user(?: ?id| ?name)?|mailbox|account|destination|"
+    r"intended|deliver(?:y|ed|ing)?|attempts?|failed|undeliverable|unknown|reach|of|"
+    r"empf[aä]nger\w{0,3}|adresse?|an|destinataires?|[àa]|para|destinatario|destinat[aá]rio|получател\w{0,3}|"
+    r"odbiorc\w{0,3}|error|invalid|local|alias|original|list|group)"
     r"(?:\(s\))?(?: address| name| is| was)?[\s:=<(\[\"'«*#>.-]{0,12}$",
     re.IGNORECASE,
 )
@@ -53,7 +60,8 @@ def failures(
 ) -> list[tuple[str, str]]:
     """(address, what was said about it), for each address that seems to have failed.
 
-    `sender`: addresses, in lower case, that are not believed to have failed; `wanted`: those the returned message was for; `most`: the least sure rank that is still believed.
+    `sender`: addresses, in lower case, that are not believed to have failed; `wanted`: those the returned message was
+    for; `most`: the least sure rank that is still believed.
     """
     mentions = [mention for mention in islice(_mentions(notice.lines, wanted), MAX_MENTIONS) if mention.rank <= most]
     others = [mention for mention in mentions if mention.address.lower() not in sender]
@@ -98,7 +106,7 @@ def _rank(line: str, start: int, end: int, previous: str) -> int | None:
 
 
 def said_about(mention: Mention, all_mentions: Sequence[Mention], lines: Sequence[str]) -> str:
-    """The words that belong to an address: those after it up to the next one, else the replies that name it, else all after."""
+    """The words that belong to an address: those after it up to the next one, else replies that name it, else all."""
     starts = sorted({each.line for each in all_mentions})
     following = next((line for line in starts if line > mention.line), len(lines))
     own = segment(lines[mention.line : min(following, mention.line + SEGMENT_LINES)], mention.address)

@@ -21,7 +21,8 @@ class Said:
     """What is said about one recipient.
 
     `address` is the one we sent to, as far as the report tells (empty if it names nobody: a token tells); `final` the
-    one where it ended (another, when mail is forwarded). `status` is an enhanced code (RFC 3463) or empty, `diagnostic` the remote server's own words.
+    one where it ended (another, when mail is forwarded). `status` is an enhanced code (RFC 3463) or empty, `diagnostic`
+    the remote server's own words.
     """
 
     address: str
@@ -36,7 +37,7 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`return_paths`: addresses in the returned message that may hold a token. `message_ids`: of ours, from its header."""
+    """`return_paths`: addresses in the returned message that may hold a token. `message_ids`: ours, from its header."""
 
     kind: Kind
     recipients: tuple[Said, ...] = ()

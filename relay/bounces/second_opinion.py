@@ -25,7 +25,7 @@ def report(root: Part) -> Report | None:
     headers = [f"{name}: {value[:MAX_LINE]}" for name, value in root.fields[:50]]
     try:
         temporary, permanent = all_failures(email.message_from_string("\n".join([*headers, "", *lines])))
-    except Exception:  # noqa: BLE001 - what it was not made for
+    except Exception:
         return None
     words = " ".join(notice_of(root).text.split())
     failed, late = ([one.decode("ascii", "replace") for one in sorted(some)[:100]] for some in (permanent, temporary))
@@ -35,5 +35,7 @@ def report(root: Part) -> Report | None:
         said = [Said(one, verdict.outcome, verdict.reason, verdict.enhanced, verdict.text, one) for one in failed]
         return Report(Kind.BOUNCE, tuple(said))
     if late:
-        return Report(Kind.DELAYED, tuple(Said(one, Status.DEFERRED, diagnostic=words[:1000], final=one) for one in late))
+        return Report(
+            Kind.DELAYED, tuple(Said(one, Status.DEFERRED, diagnostic=words[:1000], final=one) for one in late)
+        )
     return None

@@ -40,14 +40,14 @@ class Desk:
             refusals=Minute(100),
         )
 
-    async def handle_EHLO(  # noqa: N802 - aiosmtpd's name
+    async def handle_EHLO(
         self, _server: Session, session: Any, _envelope: Envelope, hostname: str, offered: list[str]
     ) -> list[str]:
         session.host_name = hostname
         kept = [line for line in offered if not line.startswith(("250-AUTH", "250 "))]
         return [*kept, "250-PIPELINING", "250 ENHANCEDSTATUSCODES"]
 
-    async def handle_MAIL(  # noqa: N802
+    async def handle_MAIL(
         self, server: Session, _session: Any, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         if self.limits.reports.exceeded(server.peer) or self.limits.refusals.exceeded(server.peer):
@@ -56,7 +56,7 @@ class Desk:
         envelope.mail_options.extend(options)
         return "250 2.1.0 OK"
 
-    async def handle_RCPT(  # noqa: N802
+    async def handle_RCPT(
         self, server: Session, _session: Any, envelope: Envelope, address: str, _options: list[str]
     ) -> str:
         if len(envelope.rcpt_tos) >= 100:

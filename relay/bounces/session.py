@@ -71,13 +71,13 @@ class Session(SMTP):
         await self.push("502 5.5.1 Nobody logs in here")
 
     def _getaddr(self, arg: str) -> tuple[str | None, str | None]:
-        """The address in angle brackets and what follows; the null sender as "<>". Senders write the oddest addresses."""
+        """The address in angle brackets and what follows; the null sender as "<>". Some write the oddest addresses."""
         found = PATH.match(arg)
         return (found[1] or "<>", found[2]) if found else (None, None)
 
     @syntax("DATA")
     async def smtp_DATA(self, arg: str) -> None:
-        """Like aiosmtpd's but in blocks: its own keeps each line as an object, which a hostile client makes gigabytes."""
+        """Like aiosmtpd's but in blocks: its own keeps each line as an object, and a client could make it gigabytes."""
         if await self.check_helo_needed():
             return
         assert self.envelope is not None

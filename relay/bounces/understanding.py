@@ -10,15 +10,14 @@ from dataclasses import replace
 from uuid import UUID
 
 from activity.status import Status
-from relay.bounces import dsn, feedback, prose, second_opinion, wording
+from relay.bounces import dsn, feedback, naming, prose, second_opinion, wording
 from relay.bounces.judgement import judged, untyped
 from relay.bounces.mime import MAX_BYTES, Part, read
-from relay.bounces.notification import notification_in
 from relay.bounces.notice import Notice, notice_of
+from relay.bounces.notification import notification_in
 from relay.bounces.report import Kind, Report, Said
 
 MAX_BOUNCES_IN_BOUNCES = 2
-LISTS = frozenset({"list-id", "list-post", "newsgroups"})
 log = logging.getLogger(__name__)
 
 RETURN_PATH = re.compile(rb"\bb\+[a-z2-7]{42}@[\w.-]{1,253}", re.IGNORECASE)
@@ -59,15 +58,24 @@ def _complaint(root: Part, notice: Notice) -> Report | None:
 
 def _bounce(root: Part, notice: Notice, depth: int = 0) -> Report | None:
     report = _by_status(root, notice) or _by_words(root, notice)
-    if report is None or report.named or notice.returned is None or depth == MAX_BOUNCES_IN_BOUNCES:
+    if report is None or report.named:
         return report
-    # Some gateways wrap the bounce they got in one of their own that names nobody.
-    inner = _bounce(notice.returned, notice_of(notice.returned), depth + 1) if wording.from_machine(notice.returned) else None
-    return inner or report
+    return _inner(notice, depth) or second_opinion.report(root) or naming.guess(root, notice, report)
+
+
+def _inner(notice: Notice, depth: int) -> Report | None:
+    """What the message that came back says: some gateways wrap the bounce they got in one that names nobody."""
+    inner = notice.returned
+    if inner is None or depth == MAX_BOUNCES_IN_BOUNCES or not wording.from_machine(inner):
+        return None
+    return _bounce(inner, notice_of(inner), depth + 1)
 
 
 def _by_status(root: Part, notice: Notice) -> Report | None:
-    texts = [part.text for part in root.walk() if dsn.is_status(part)] or [notice.text]
+    texts = [part.text for part in root.walk() if dsn.is_status(part)]
+    if not texts and (wording.from_machine(root) or wording.is_plainly_bounce(root, notice.text)):
+        # Some servers write the fields into the words for people.
+        texts = [notice.text]
     blocks = [block for text in texts for block in dsn.blocks(text)]
     if not blocks:
         return None
@@ -79,7 +87,7 @@ def _by_status(root: Part, notice: Notice) -> Report | None:
     named = [(kind, said) for kind, said in found if said.address or said.final]
     if not named:
         # Exim names a file or a pipe where there was an address.
-        others = _named(root, notice)
+        others = naming.named(root, notice)
         kind, said = found[0]
         named = [(kind, replace(said, address=others[0][0] if len(others) == 1 else ""))]
     return Report(dsn.kind_of(kind for kind, _ in named), tuple(said for _, said in named))
@@ -92,60 +100,18 @@ def _by_words(root: Part, notice: Notice) -> Report | None:
     machine = wording.from_machine(root)
     if not machine and not wording.is_plainly_bounce(root, text):
         return None
-    named = _named(root, notice)
-    if not named and (other := second_opinion.report(root)) is not None:
-        return other
+    named = naming.named(root, notice)
+    if not named and not machine:
+        return second_opinion.report(root)
     kind = Kind.DELAYED if wording.is_delay(root, text) else Kind.BOUNCE
-    if not named and machine:
-        named = _named_loosely(root, notice) or [("", prose.segment(notice.lines, ""))]
-    return Report(kind, tuple(_said(address, words, notice, kind) for address, words in named)) if named else None
+    named = named or [("", prose.segment(notice.lines, ""))]
+    return Report(kind, tuple(_said(address, words, notice, kind) for address, words in named))
 
 
 def _said(address: str, words: str, notice: Notice, kind: Kind) -> Said:
     verdict = judged(words, "", notice.text)
     outcome = Status.DEFERRED if kind is Kind.DELAYED else verdict.outcome
     return Said(address, outcome, verdict.reason, verdict.enhanced, untyped(verdict.text), address, verdict.code)
-
-
-def _named(root: Part, notice: Notice) -> list[tuple[str, str]]:
-    """Whom the notice plainly names; else a field that Exim and Gmail write; else the sender, who wrote to themself."""
-    failed = [found[0] for found in dsn.ADDRESS.finditer(root.get("x-failed-recipients"))]
-    return (
-        prose.failures(notice, _senders(root, notice), _addressees(notice))
-        or [(address, prose.segment(notice.lines, "")) for address in failed[: prose.MAX_ADDRESSES]]
-        or prose.failures(notice)
-    )
-
-
-def _named_loosely(root: Part, notice: Notice) -> list[tuple[str, str]]:
-    """The one address that the notice names in passing, or the only one that the returned message was for."""
-    addressees = _addressees(notice)
-    named = prose.failures(notice, _senders(root, notice), addressees, most=9)
-    if not named and len(addressees) == 1 and not _through_list(notice):
-        named = [(addressees[0], prose.segment(notice.lines, ""))]
-    return named
-
-
-def _through_list(notice: Notice) -> bool:
-    """The message came by a list or a newsgroup: then its To says nothing about who was not reached."""
-    fields = dict(notice.returned.fields) if notice.returned else {}
-    return not LISTS.isdisjoint(fields) or fields.get("precedence", "").lower() in ("list", "bulk")
-
-
-def _senders(root: Part, notice: Notice) -> set[str]:
-    """Whom the report came from and went to: our side, and the mail system."""
-    values = [root.get(name) for name in ("to", "from", "delivered-to", "x-original-to", "envelope-to", "apparently-to")]
-    if notice.returned is not None:
-        values += [notice.returned.get(name) for name in ("return-path", "from", "sender", "reply-to")]
-    return {found[0].lower() for value in values for found in dsn.ADDRESS.finditer(value[:2000])}
-
-
-def _addressees(notice: Notice) -> list[str]:
-    if notice.returned is None:
-        return []
-    values = [notice.returned.get(name) for name in ("to", "cc", "x-original-to")]
-    found = (match[0].lower() for value in values for match in dsn.ADDRESS.finditer(value[:4000]))
-    return list(dict.fromkeys(address for address in found if not dsn.elided(address)))
 
 
 def _automatic(root: Part, notice: Notice) -> Report | None:

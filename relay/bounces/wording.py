@@ -1,69 +1,103 @@
-"""Recognising what kind of mail came back, by its header and its words: bounce, delay, automatic answer or none of them."""
+"""What kind of mail came back, by its header and its words: a bounce, a delay, an automatic answer or none of them."""
 
 import re
 
 from relay.bounces.mime import Part, words
 
 DAEMON = re.compile(
-    r"mailer[-_. ]?daemon|mail[-_. ]?daemon|mdaemon|post[ _-]?master|mail[-_. ]deliver|mail ?system|mailsystem|delivery[-_ ]sub|"
-    r"delivery (?:system|service|agent|notif)|(?:system|mail|network) ?administrator|^administrator\b|systemadministrator|mail(?:ing)?[-_ ]?(?:admin|robot|router|gateway)|"
-    r"microsoft exchange|bounce|mta@|smtp@|mailmaster|autoresponder-dsn|dsn@|internet mail|postfix|qmail|^\s*<?>?\s*$",
+    r"mailer[-_. ]?daemon|mail[-_. ]?daemon|mdaemon|post[ _-]?master|mail[-_. ]deliver|mail ?(?:system|server)|"
+    r"mailsystem|delivery[-_ ]sub|"
+    r"delivery (?:system|service|agent|notif)|(?:system|mail|network) ?administrator|^administrator\b|"
+    r"systemadministrator|mail(?:ing)?[-_ ]?(?:admin|robot|router|gateway)|"
+    r"microsoft exchange|bounce|mta@|smtp@|mailmaster|autoresponder-dsn|dsn@|internet mail|postfix|qmail|"
+    r"^\s*<?>?\s*$",
     re.IGNORECASE,
 )
 SUBJECT = re.compile(
-    r"\bndn\b|\bndr\b|\bdsn\b|undeliver|un ?deliver(?:ed|able)|not deliver|non[- ]?deliver|return(?:ed|ing)? (?:mail|message|to sender|e-?mail)|returning|"
-    r"deliver\w* (?:status|fail|notif|report|error|problem|has|incomplete|delay|unsuccess|warning)|failure (?:notice|delivery|notification)|"
-    r"fail(?:ed|ure)?.{0,20}(?:deliver|mail|message)|(?:mail|message|e-?mail).{0,30}(?:fail|error|could not|not be|rejected|refused|returned|delayed|blocked|trouble)|"
-    r"could ?n[o']t be deliver|could not deliver|cannot deliver|error sending|mail (?:system )?error|user unknown|unknown (?:user|recipient|address)|"
+    r"\bndn\b|\bndr\b|\bdsn\b|undeliver|un ?deliver(?:ed|able)|not deliver|non[- ]?deliver|return(?:ed|"
+    r"ing)? (?:mail|message|to sender|e-?mail)|returning|"
+    r"deliver\w* (?:status|fail|notif|report|error|problem|has|incomplete|delay|unsuccess|warning)|"
+    r"failure (?:notice|delivery|notification)|"
+    r"fail(?:ed|ure)?.{0,20}(?:deliver|mail|message)|(?:mail|message|e-?mail).{0,30}(?:fail|error|could not|"
+    r"not be|rejected|refused|returned|delayed|blocked|trouble)|"
+    r"could ?n[o']t be deliver|could not deliver|cannot deliver|error sending|mail (?:system )?error|"
+    r"user unknown|unknown (?:user|recipient|address)|"
     r"warning: (?:could|message|mail)|mailbox (?:full|unavailable)|rejected|delayed|"
-    r"unzustellbar|nicht zugestellt|zustell|r[uü]ckl[aä]ufer|non remis|non distribu|echec|échec|no se (?:ha |pudo )?(?:podido )?entreg|no entregad|devuelto|"
-    r"impossibile|mancato recapito|n[aã]o (?:foi )?entreg|falha|не доставлен|недоставлен|не (?:может|удалось)|niedostarcz|nie dostarcz|退信|退回|系统|エラー|返送|送信でき|配信|반송",
+    r"unzustellbar|nicht zugestellt|zustell|r[uü]ckl[aä]ufer|non remis|non distribu|echec|échec|no se (?:ha |"
+    r"pudo )?(?:podido )?entreg|no entregad|devuelto|"
+    r"impossibile|mancato recapito|n[aã]o (?:foi )?entreg|falha|не доставлен|недоставлен|не (?:может|удалось)|"
+    r"niedostarcz|nie dostarcz|退信|退回|系统|エラー|返送|送信でき|配信|반송",
     re.IGNORECASE,
 )
 WORDS = re.compile(
-    r"(?:could|can|was|were|did|has|have|is|are|be) ?n[o']t (?:be |been |able to (?:be )?)?(?:deliver|reach|sent|send|receive|accept|process|relay|found|find)|"
-    r"cannot (?:be )?deliver|unable to (?:be )?(?:deliver|relay|route|send|process)|undeliver|not delivered|delivery (?:to|of|has|failed|failure|error|was|attempt)|"
-    r"permanent(?:ly)? (?:fatal )?(?:error|fail)|fatal error|failed (?:permanently|recipient|address|to deliver|for|after)|(?:user|recipient|address|mailbox|host|domain) (?:is )?(?:unknown|not found|full|unavailable)|"
-    r"(?:unknown|invalid|no such) (?:user|recipient|address|mailbox|host|domain)|rejected (?:by|recipient|your|the|for)|was rejected|returned (?:to (?:you|sender)|mail|message|because)|bounce|"
-    r"address(?:es|\(es\))? (?:failed|had|rejected|below)|did not reach|over quota|quota exceeded|mailbox full|retry timeout|does not exist|doesn't exist|not (?:a )?member of|"
-    r"(?:trouble|problem|error|errors)\b.{0,30}\b(?:delivering|sending|occurred|recipient)|an error|will be retried|has been delayed|still being retried|"
-    r"(?<![\d.])5\d\d[ -]#?5\.\d{1,3}\.\d{1,3}|(?:said|error|returned|code|reply|response)\W{1,4}[45]\d\d\b|recipient|"
-    r"nicht (?:zugestellt|erreicht)|unzustellbar|konnte(?:n)? nicht|n'a (?:pas )?pu|impossible|pas (?:été )?(?:remis|distribu|deliv)|no (?:se )?(?:pudo|ha podido|puede)|non (?:è stato|può|recapit)|"
-    r"n[aã]o (?:p[oô]de|foi|pode)|не (?:может|доставлен|удалось|существует)|nie (?:mo[zż]|dostarcz|zosta)|できません|できなかった|存在しない|失敗|无法|失败|不存在|投递",
+    r"(?:could|can|was|were|did|has|have|is|are|be) ?n[o']t (?:be |been |able to (?:be )?)?(?:deliver|reach|"
+    r"sent|send|receive|accept|process|relay|found|find)|"
+    r"cannot (?:be )?deliver|unable to (?:be )?(?:deliver|relay|route|send|process)|undeliver|not delivered|"
+    r"delivery (?:to|of|has|failed|failure|error|was|attempt)|"
+    r"permanent(?:ly)? (?:fatal )?(?:error|fail)|fatal error|failed (?:permanently|recipient|address|"
+    r"to deliver|for|after)|(?:user|recipient|address|mailbox|host|domain) (?:is )?(?:unknown|not found|full|"
+    r"unavailable)|"
+    r"(?:unknown|invalid|no such) (?:user|recipient|address|mailbox|host|domain)|rejected (?:by|recipient|"
+    r"your|the|for)|was rejected|returned (?:to (?:you|sender)|mail|message|because)|bounce|"
+    r"address(?:es|\(es\))? (?:failed|had|rejected|below)|did not reach|over quota|quota exceeded|"
+    r"mailbox full|retry timeout|does not exist|doesn't exist|not (?:a )?member of|"
+    r"(?:trouble|problem|error|errors)\b.{0,30}\b(?:delivering|sending|occurred|recipient)|an error|"
+    r"will be retried|has been delayed|still being retried|"
+    r"(?<![\d.])5\d\d[ -]#?5\.\d{1,3}\.\d{1,3}|(?:said|error|returned|code|reply|response)\W{1,4}[45]\d\d\b|"
+    r"recipient|"
+    r"nicht (?:zugestellt|erreicht)|unzustellbar|konnte(?:n)? nicht|n'a (?:pas )?pu|impossible|"
+    r"pas (?:été )?(?:remis|distribu|deliv)|no (?:se )?(?:pudo|ha podido|puede)|non (?:è stato|può|recapit)|"
+    r"n[aã]o (?:p[oô]de|foi|pode)|не (?:может|доставлен|удалось|существует)|nie (?:mo[zż]|dostarcz|zosta)|"
+    r"できません|できなかった|存在しない|失敗|无法|失败|不存在|投递",
     re.IGNORECASE,
 )
 # So plain that even a stranger is believed who says it.
 PLAIN = re.compile(
-    r"^(?!>).{0,200}(?:(?:could|can|was|has|have)(?: ?not|n't) (?:be|been)? ?deliver|undeliverable|delivery (?:has )?failed|"
-    r"permanent(?:ly)? (?:fatal )?(?:error|fail)|(?:did|was|were) not (?:reach|be reached)|not a member of (?:this|the) (?:mailing )?list|n'a pas pu .{0,10}deli|nicht zugestellt|no se pudo entreg|"
+    r"^(?!>).{0,200}(?:(?:could|can|was|has|have)(?: ?not|n't) (?:be|been)? ?deliver|undeliverable|"
+    r"delivery (?:has )?failed|"
+    r"permanent(?:ly)? (?:fatal )?(?:error|fail)|(?:did|was|were) not (?:reach|be reached)|"
+    r"not a member of (?:this|the) (?:mailing )?list|n'a pas pu .{0,10}deli|nicht zugestellt|"
+    r"no se pudo entreg|"
     r"(?<![\d.])5\d\d[ -]{1,3}(?:#?5\.|\D{0,40}(?:user|recipient|address|mailbox|not taken)))",
     re.IGNORECASE | re.MULTILINE,
 )
 DELAY = re.compile(
-    r"warning(?: message)? only|do not need to re-?send|don't need to re-?send|(?:has|have|is|was|been|being|are) (?:temporarily )?delayed|delayed mail|still being (?:re)?tried|"
-    r"will (?:be retried|keep trying|continue to (?:try|be)|retry|try again|still try|attempt|be re-?attempted)|still (?:trying|attempting)|not yet (?:been )?deliver|"
-    r"delivery attempts will continue|no action is required|further attempts? will be|will be (?:tried|attempted) (?:again|until)|(?:status|notification) \(delay\)|delivery (?:is )?delayed|"
-    r"retrying|warning: (?:message|could not|mail)|^delayed\b|temporar\w* (?:error|fail\w*).{0,60}(?:retr|continue)|wird weiter versucht|noch nicht zugestellt|verz[oö]ger",
+    r"warning(?: message)? only|do not need to re-?send|don't need to re-?send|(?:has|have|is|was|been|being|"
+    r"are) (?:temporarily )?delayed|delayed mail|still being (?:re)?tried|"
+    r"will (?:be retried|keep trying|continue to (?:try|be)|retry|try again|still try|attempt|"
+    r"be re-?attempted)|still (?:trying|attempting)|not yet (?:been )?deliver|"
+    r"delivery attempts will continue|no action is required|further attempts? will be|will be (?:tried|"
+    r"attempted) (?:again|until)|(?:status|notification) \(delay\)|delivery (?:is )?delayed|"
+    r"retrying|warning: (?:message|could not|mail)|^delayed\b|temporar\w* (?:error|fail\w*).{0,60}(?:retr|"
+    r"continue)|wird weiter versucht|noch nicht zugestellt|verz[oö]ger",
     re.IGNORECASE | re.MULTILINE,
 )
 # Said when it is over, which a note on earlier retries does not change.
 OVER = re.compile(
-    r"giv(?:ing|en) up|gave up|no (?:further|more) (?:delivery )?(?:attempts|retries)|permanent(?:ly)?|fail(?:ed|ure)\)|will not be (?:retried|tried)|not going to try|"
-    r"undeliverable|returned to sender|failed after|(?:has|been) failed|timed out after|expired|too long|could not be delivered (?:for|after|within) \d{1,3} days and",
+    r"giv(?:ing|en) up|gave up|no (?:further|more) (?:delivery )?(?:attempts|retries)|permanent(?:ly)?|"
+    r"fail(?:ed|ure)\)|will not be (?:retried|tried)|not going to try|"
+    r"undeliverable|returned to sender|failed after|(?:has|been) failed|timed out after|expired|too long|"
+    r"could not be delivered (?:for|after|within) \d{1,3} days and",
     re.IGNORECASE,
 )
 
 AUTO_SUBJECT = re.compile(
-    r"^\W{0,4}(?:auto(?:matic|mated|matische|matisk|m[aá]tica|mática)?[-: ]{0,3}(?:re(?:ply|sponse|sponder)|antwort|svar|respuesta|resposta|response)|autoreply|autorespon|out ?of ?(?:the )?office|ooo\b|"
-    r"vacation|away (?:from|until)|on (?:vacation|holiday|leave)|abwesen\w{0,20}|r[eé]ponse automatique|absen\w{1,6}|respuesta autom|risposta autom|resposta autom|"
+    r"^\W{0,4}(?:auto(?:matic|mated|matische|matisk|m[aá]tica|mática)?[-: ]{0,3}(?:re(?:ply|sponse|sponder)|"
+    r"antwort|svar|respuesta|resposta|response)|autoreply|autorespon|out ?of ?(?:the )?office|ooo\b|"
+    r"vacation|away (?:from|until)|on (?:vacation|holiday|leave)|abwesen\w{0,20}|r[eé]ponse automatique|"
+    r"absen\w{1,6}|respuesta autom|risposta autom|resposta autom|"
     r"автоответ|automaattinen|automatisch|autosvar|自動(?:返信|応答)|自动(?:回复|答复))|"
-    r"\b(?:out of (?:the )?office|auto(?:matic)?[- ]?repl(?:y|ies)|autoresponder|vacation (?:message|reply|notice)|is (?:away|on vacation))\b",
+    r"\b(?:out of (?:the )?office|auto(?:matic)?[- ]?repl(?:y|ies)|autoresponder|vacation (?:message|reply|"
+    r"notice)|is (?:away|on vacation))\b",
     re.IGNORECASE,
 )
 CHALLENGE = re.compile(
-    r"(?:please )?(?:confirm|verify|authenticate|authori[sz]e)\b.{0,60}\b(?:your (?:e-?mail|message|address|identity)|you are (?:a |not )?(?:human|real|person|spam)|sender|to (?:be )?deliver)|"
-    r"(?:click|visit|follow|reply|respond)\b.{0,80}\b(?:to (?:have|get|let|release|deliver|complete)\b.{0,30}(?:message|mail|e-?mail|delivered)|white ?list|approved sender)|"
-    r"challenge[-/ ]response|one[- ]time (?:confirmation|verification)|awaiting (?:your )?(?:confirmation|verification)|spam ?arrest|boxbe|tmda|sender verification|"
+    r"(?:please )?(?:confirm|verify|authenticate|authori[sz]e)\b.{0,60}\b(?:your (?:e-?mail|message|address|"
+    r"identity)|you are (?:a |not )?(?:human|real|person|spam)|sender|to (?:be )?deliver)|"
+    r"(?:click|visit|follow|reply|respond)\b.{0,80}\b(?:to (?:have|get|let|release|deliver|"
+    r"complete)\b.{0,30}(?:message|mail|e-?mail|delivered)|white ?list|approved sender)|"
+    r"challenge[-/ ]response|one[- ]time (?:confirmation|verification)|awaiting (?:your )?(?:confirmation|"
+    r"verification)|spam ?arrest|boxbe|tmda|sender verification|"
     r"(?:held|quarantined|waiting) (?:until|for|pending)\b.{0,40}(?:confirm|verif|approv|respon)",
     re.IGNORECASE,
 )
@@ -85,7 +119,10 @@ def is_automatic(root: Part) -> bool:
     submitted = fields.get("auto-submitted", "").lower()
     marks = (
         submitted.startswith("auto-replied"),
-        bool(fields.keys() & {"x-autoreply", "x-autorespond", "x-autoresponder", "x-auto-reply", "x-vacation", "x-autogenerated"}),
+        bool(
+            fields.keys()
+            & {"x-autoreply", "x-autorespond", "x-autoresponder", "x-auto-reply", "x-vacation", "x-autogenerated"}
+        ),
         fields.get("precedence", "").lower().startswith(("auto_reply", "auto-reply")),
         fields.get("x-precedence", "").lower().startswith(("auto_reply", "auto-reply")),
         bool(AUTO_SUBJECT.search(subject_of(root))),
