@@ -11,7 +11,7 @@ run: .venv/ready
 	exec $(PY) -m relay.embedded
 
 test: .venv/ready
-	$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
+	$(PY) -m pytest -n 2 $(ARGS)
 
 check: .venv/ready
 	.venv/bin/ruff check

@@ -84,17 +84,13 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "enhanced",
-                    models.CharField(
-                        blank=True, max_length=11, verbose_name="enhanced code"
-                    ),
+                    models.CharField(blank=True, max_length=11, verbose_name="enhanced code"),
                 ),
                 ("reply", models.TextField(blank=True, verbose_name="reply")),
                 ("host", models.TextField(blank=True, verbose_name="host")),
                 (
                     "ip",
-                    models.GenericIPAddressField(
-                        blank=True, null=True, verbose_name="address"
-                    ),
+                    models.GenericIPAddressField(blank=True, null=True, verbose_name="address"),
                 ),
                 ("tls", models.TextField(blank=True, verbose_name="TLS")),
                 (
@@ -103,9 +99,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "next_attempt_at",
-                    models.DateTimeField(
-                        blank=True, null=True, verbose_name="next attempt"
-                    ),
+                    models.DateTimeField(blank=True, null=True, verbose_name="next attempt"),
                 ),
                 ("note", models.TextField(blank=True, verbose_name="note")),
             ],
@@ -138,9 +132,7 @@ class Migration(migrations.Migration):
                 ("raw", models.BinaryField()),
                 (
                     "understood_at",
-                    models.DateTimeField(
-                        blank=True, null=True, verbose_name="understood"
-                    ),
+                    models.DateTimeField(blank=True, null=True, verbose_name="understood"),
                 ),
                 (
                     "kind",
@@ -251,15 +243,11 @@ class Migration(migrations.Migration):
                 ("reply", models.TextField(blank=True, verbose_name="last reply")),
                 (
                     "attempt",
-                    models.PositiveSmallIntegerField(
-                        default=0, verbose_name="attempts"
-                    ),
+                    models.PositiveSmallIntegerField(default=0, verbose_name="attempts"),
                 ),
                 (
                     "next_attempt_at",
-                    models.DateTimeField(
-                        blank=True, null=True, verbose_name="next attempt"
-                    ),
+                    models.DateTimeField(blank=True, null=True, verbose_name="next attempt"),
                 ),
                 (
                     "give_up_at",
@@ -280,9 +268,7 @@ class Migration(migrations.Migration):
                 "verbose_name_plural": "emails",
                 "indexes": [
                     models.Index(fields=["account", "id"], name="recipient_newest"),
-                    models.Index(
-                        fields=["account", "status", "id"], name="recipient_by_status"
-                    ),
+                    models.Index(fields=["account", "status", "id"], name="recipient_by_status"),
                     models.Index(
                         condition=models.Q(("next_attempt_at__isnull", False)),
                         fields=["domain", "account", "next_attempt_at"],
@@ -325,9 +311,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "recipient_id",
-                    models.UUIDField(
-                        blank=True, null=True, verbose_name="the email that caused it"
-                    ),
+                    models.UUIDField(blank=True, null=True, verbose_name="the email that caused it"),
                 ),
                 (
                     "created_at",

@@ -39,15 +39,11 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "language",
-                    models.CharField(
-                        default="en", max_length=10, verbose_name="language"
-                    ),
+                    models.CharField(default="en", max_length=10, verbose_name="language"),
                 ),
                 (
                     "suspended_at",
-                    models.DateTimeField(
-                        blank=True, null=True, verbose_name="suspended"
-                    ),
+                    models.DateTimeField(blank=True, null=True, verbose_name="suspended"),
                 ),
                 (
                     "created_at",
@@ -81,9 +77,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "history_days",
-                    models.PositiveSmallIntegerField(
-                        default=45, verbose_name="days of history"
-                    ),
+                    models.PositiveSmallIntegerField(default=45, verbose_name="days of history"),
                 ),
             ],
             options={
@@ -106,9 +100,7 @@ class Migration(migrations.Migration):
                 ("password", models.CharField(max_length=128, verbose_name="password")),
                 (
                     "last_login",
-                    models.DateTimeField(
-                        blank=True, null=True, verbose_name="last login"
-                    ),
+                    models.DateTimeField(blank=True, null=True, verbose_name="last login"),
                 ),
                 (
                     "is_superuser",
@@ -120,9 +112,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "email",
-                    models.EmailField(
-                        max_length=254, unique=True, verbose_name="email address"
-                    ),
+                    models.EmailField(max_length=254, unique=True, verbose_name="email address"),
                 ),
                 (
                     "name",
@@ -139,9 +129,7 @@ class Migration(migrations.Migration):
                 ("is_active", models.BooleanField(default=True, verbose_name="active")),
                 (
                     "date_joined",
-                    models.DateTimeField(
-                        default=django.utils.timezone.now, verbose_name="joined"
-                    ),
+                    models.DateTimeField(default=django.utils.timezone.now, verbose_name="joined"),
                 ),
                 (
                     "groups",
@@ -265,14 +253,10 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name="membership",
-            constraint=models.UniqueConstraint(
-                fields=("account", "user"), name="one_membership_per_account"
-            ),
+            constraint=models.UniqueConstraint(fields=("account", "user"), name="one_membership_per_account"),
         ),
         migrations.AddConstraint(
             model_name="usage",
-            constraint=models.UniqueConstraint(
-                fields=("account", "period"), name="one_usage_per_month"
-            ),
+            constraint=models.UniqueConstraint(fields=("account", "period"), name="one_usage_per_month"),
         ),
     ]

@@ -40,27 +40,19 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "bounce_label",
-                    models.CharField(
-                        default="bounce", max_length=63, verbose_name="bounce label"
-                    ),
+                    models.CharField(default="bounce", max_length=63, verbose_name="bounce label"),
                 ),
                 (
                     "validated_at",
-                    models.DateTimeField(
-                        blank=True, null=True, verbose_name="validated"
-                    ),
+                    models.DateTimeField(blank=True, null=True, verbose_name="validated"),
                 ),
                 (
                     "checked_at",
-                    models.DateTimeField(
-                        blank=True, null=True, verbose_name="last checked"
-                    ),
+                    models.DateTimeField(blank=True, null=True, verbose_name="last checked"),
                 ),
                 (
                     "found",
-                    models.JSONField(
-                        blank=True, default=dict, verbose_name="what DNS showed"
-                    ),
+                    models.JSONField(blank=True, default=dict, verbose_name="what DNS showed"),
                 ),
                 (
                     "created_at",
@@ -94,15 +86,11 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "slot",
-                    models.PositiveSmallIntegerField(
-                        choices=[(1, "DKIM 1"), (2, "DKIM 2")], verbose_name="record"
-                    ),
+                    models.PositiveSmallIntegerField(choices=[(1, "DKIM 1"), (2, "DKIM 2")], verbose_name="record"),
                 ),
                 (
                     "private_key",
-                    domains.keys.EncryptedField(
-                        default=domains.keys.make_private_key, editable=False
-                    ),
+                    domains.keys.EncryptedField(default=domains.keys.make_private_key, editable=False),
                 ),
                 ("active", models.BooleanField(default=False, verbose_name="signs")),
                 (
@@ -169,9 +157,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "last_used_at",
-                    models.DateTimeField(
-                        blank=True, editable=False, null=True, verbose_name="last used"
-                    ),
+                    models.DateTimeField(blank=True, editable=False, null=True, verbose_name="last used"),
                 ),
                 (
                     "revoked_at",
@@ -219,9 +205,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name="dkimkey",
-            constraint=models.UniqueConstraint(
-                fields=("domain", "slot"), name="one_key_per_slot"
-            ),
+            constraint=models.UniqueConstraint(fields=("domain", "slot"), name="one_key_per_slot"),
         ),
         migrations.AddConstraint(
             model_name="dkimkey",
