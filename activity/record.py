@@ -5,17 +5,16 @@ cleaned and bounded first: recording must not fail on what a remote server said.
 """
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from django.db import connection as django_connection
 from django.db import transaction
 from psycopg import AsyncConnection
-from uuid_utils.compat import uuid7
 
 from activity.outcome import Attempt, Outcome
-from activity.status import MOVES, WAITING, Status, sources_of
+from activity.status import MOVES, WAITING, Status
 from activity.text import clean, one_line
 
 # One array a column: psycopg sends each as one parameter, however many recipients there are.
@@ -65,6 +64,37 @@ RETURNING recipient_id
 """  # noqa: S608 - only names and statuses of ours are put in
 
 
+REPORT_FIELDS = (
+    ("id", "uuid"),
+    ("at", "timestamptz"),
+    ("status", "text"),
+    ("reason", "text"),
+    ("code", "int2"),
+    ("enhanced", "text"),
+    ("reply", "text"),
+    ("host", "text"),
+    ("note", "text"),
+)
+REPORT = f"""
+WITH report AS (
+    SELECT * FROM unnest({", ".join(f"%({name})s::{kind}[]" for name, kind in REPORT_FIELDS)})
+        AS report({", ".join(name for name, _ in REPORT_FIELDS)})
+), moved AS (
+    UPDATE activity_recipient r
+    SET status = report.status, reason = report.reason, reply = report.reply, next_attempt_at = NULL
+    FROM report
+    WHERE r.id = report.id AND r.id >= %(oldest)s AND r.status = '{Status.DELIVERED}'
+        AND report.status IN ({_listed(MOVES[Status.DELIVERED])})
+    RETURNING report.*, r.attempt
+)
+INSERT INTO activity_statusevent
+    (id, recipient_id, at, status, reason, stage, code, enhanced, reply, host, tls, attempt, note)
+SELECT uuidv7(), id, at, status, reason, '', code, enhanced, reply, host, '', attempt, note
+FROM moved
+RETURNING recipient_id
+"""  # noqa: S608 - only names and statuses of ours are put in
+
+
 def _columns(attempts: Sequence[Attempt]) -> dict[str, list[Any]]:
     columns: dict[str, list[Any]] = {name: [] for name, _ in FIELDS}
     for attempt in attempts:
@@ -103,49 +133,31 @@ class AttemptUnderWay(Exception):
     """A report came before its email's attempt was recorded: it has to wait."""
 
 
+def record_reports(reports: Mapping[UUID, tuple[Outcome, dt.datetime]]) -> set[UUID]:
+    """Carry out non-delivery notifications, {email: (outcome, when)}: Delivered → Soft or Hard bounce.
+
+    The ids whose status changed; for the others nothing is changed and nothing told.
+    """
+    columns: list[list[Any]] = [[] for _ in REPORT_FIELDS]
+    for recipient_id, (outcome, at) in reports.items():
+        values = (recipient_id, at, outcome.status.value, str(outcome.reason), outcome.code, outcome.enhanced[:11])
+        texts = (clean(outcome.text), one_line(outcome.host, 255), clean(outcome.note))
+        for column, value in zip(columns, (*values, *texts), strict=True):
+            column.append(value)
+    with django_connection.cursor() as cursor:
+        named = {name: column for (name, _), column in zip(REPORT_FIELDS, columns, strict=True)}
+        cursor.execute(REPORT, {**named, "oldest": min(reports)})
+        return {key for (key,) in cursor.fetchall()}
+
+
 @transaction.atomic
 def record_report(recipient_id: UUID, outcome: Outcome, at: dt.datetime) -> bool:
-    """Carry out a non-delivery notification: Delivered → Soft or Hard bounce.
-
-    True if it changed the status; a repeated report changes nothing and tells nothing.
-    Raises AttemptUnderWay while the email is not final: its attempt's own record comes first.
-    """
+    """One of them. Raises AttemptUnderWay while the email is not final: its attempt's own record comes first."""
+    if record_reports({recipient_id: (outcome, at)}):
+        return True
     with django_connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE activity_recipient SET status = %s, reason = %s, reply = %s, next_attempt_at = NULL "
-            "WHERE id = %s AND status = %s AND %s = ANY(%s) RETURNING attempt",
-            [
-                outcome.status.value,
-                str(outcome.reason),
-                clean(outcome.text),
-                recipient_id,
-                Status.DELIVERED.value,
-                Status.DELIVERED.value,
-                sources_of(outcome.status),
-            ],
-        )
-        if (moved := cursor.fetchone()) is None:
-            cursor.execute("SELECT status FROM activity_recipient WHERE id = %s", [recipient_id])
-            found = cursor.fetchone()
-            if found is not None and found[0] in WAITING:
-                raise AttemptUnderWay(str(recipient_id))
-            return False
-        cursor.execute(
-            "INSERT INTO activity_statusevent (id, recipient_id, at, status, reason, stage, code, enhanced, reply,"
-            " host, tls, attempt, note) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, '', %s, %s)",
-            [
-                uuid7(),
-                recipient_id,
-                at,
-                outcome.status.value,
-                str(outcome.reason),
-                outcome.stage,
-                outcome.code,
-                outcome.enhanced[:11],
-                clean(outcome.text),
-                one_line(outcome.host, 255),
-                moved[0],
-                clean(outcome.note),
-            ],
-        )
-    return True
+        cursor.execute("SELECT status FROM activity_recipient WHERE id = %s", [recipient_id])
+        found = cursor.fetchone()
+    if found is not None and found[0] in WAITING:
+        raise AttemptUnderWay(str(recipient_id))
+    return False

@@ -3,14 +3,16 @@
 A report that was cut short by a crash is still waiting and is understood again; one that was concluded never is.
 """
 
+import datetime as dt
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
-from django.db import DatabaseError, transaction
+from django.db import OperationalError, transaction
 from django.db import connection as django_connection
+from django.db.models import Func, IntegerField
 from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
@@ -19,8 +21,8 @@ from uuid_utils.compat import uuid7
 
 from activity.models import InboundReport, Recipient, StatusEvent
 from activity.outcome import Outcome
-from activity.record import AttemptUnderWay, record_report
-from activity.status import BOUNCES
+from activity.record import record_reports
+from activity.status import BOUNCES, Status
 from activity.text import clean, one_line
 
 log = logging.getLogger(__name__)
@@ -47,20 +49,44 @@ NOTES: dict[str, Promise] = {
     "relayed": _("Passed on by a later server"),
     "auto_reply": _("Answered automatically"),
 }
+NOTE_KEY = ("recipient_id", "note")
+CONCLUDE = """
+UPDATE activity_inboundreport report
+SET understood_at = %s, kind = done.kind, recipient_id = done.recipient_id, conclusion = done.conclusion
+FROM unnest(%s::uuid[], %s::text[], %s::uuid[], %s::text[]) AS done(id, kind, recipient_id, conclusion)
+WHERE report.id = done.id
+"""
+# What is understood in one commit at most.
 CHUNK = 50
+CHUNK_BYTES = 4_000_000
+
+
+class OctetLength(Func):
+    """Of a bytea: read from its header, without the bytes."""
+
+    function = "octet_length"
+    output_field = IntegerField()
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What a report says about one email. `outcome` holds a bounce, or the words that go with a note.
 
-    `kind` is what the report is; `conclusion` is one line for the operator. Without `recipient_id` it changes nothing.
+    `kind` is what the report is; `conclusion` is one line for the operator. Without an outcome it changes nothing.
     """
 
     kind: str
     conclusion: str
-    recipient_id: UUID | None = None
     outcome: Outcome | None = None
+
+
+class Reading(Protocol):
+    """A report that was read: whose email it is about, and, given that email's address, what it says."""
+
+    @property
+    def recipient_id(self) -> UUID | None: ...
+
+    def finding(self, address: str) -> Finding: ...
 
 
 async def keep(
@@ -92,92 +118,109 @@ async def returns_to(connection: AsyncConnection[Any], recipient_id: UUID, host:
     return row is not None and bool(row[0])
 
 
-def waiting() -> Iterator[UUID]:
-    """Ids of the reports that wait, oldest first, each once."""
+def settle_waiting(read: Callable[[InboundReport], Reading]) -> None:
+    """Understand and carry out every report that waits, oldest first, each once."""
     last = UUID(int=0)
     while True:
-        ids = InboundReport.objects.filter(understood_at=None, id__gt=last).order_by("id")
-        chunk = list(ids.values_list("id", flat=True)[:CHUNK])
+        rows = InboundReport.objects.filter(understood_at=None, id__gt=last).order_by("id")
+        chunk, size = [], 0
+        for report_id, length in rows.annotate(length=OctetLength("raw")).values_list("id", "length")[:CHUNK]:
+            chunk.append(report_id)
+            size += length
+            if size > CHUNK_BYTES:
+                break
         if not chunk:
             return
-        yield from chunk
+        settle(chunk, read)
         last = chunk[-1]
 
 
-def settle(report_id: UUID, read: Callable[[InboundReport], Finding]) -> bool:
-    """Understand one waiting report with `read` and carry it out.
+def settle(ids: Sequence[UUID], read: Callable[[InboundReport], Reading]) -> None:
+    """Carry out those of the reports that wait, in one commit; those whose email is under way go on waiting.
 
-    False if it has to wait, is being understood by another process or was concluded before.
+    Where one fails, the others are carried out one by one, and it waits for an operator.
     """
     try:
         with transaction.atomic():
-            _may_be_lost()
-            report = InboundReport.objects.select_for_update(skip_locked=True)
-            found = report.filter(id=report_id, understood_at=None).first()
-            if found is None:
-                return False
-            _conclude(found, read(found))
-    except AttemptUnderWay:
-        return False
-    return True
+            _settle(ids, read)
+    except OperationalError:
+        raise
+    except Exception:
+        if len(ids) == 1:
+            log.exception("report %s could not be understood and waits", ids[0])
+        else:
+            for report_id in ids:
+                settle([report_id], read)
 
 
-def settle_waiting(read: Callable[[InboundReport], Finding]) -> None:
-    """Every report that waits; one that fails does not keep the others waiting."""
-    for report_id in waiting():
-        try:
-            settle(report_id, read)
-        except DatabaseError:
-            raise
-        except Exception:
-            log.exception("report %s could not be understood and waits", report_id)
-
-
-def _may_be_lost() -> None:
-    """Commit without waiting for the disk: after a crash the report still waits, so it is only understood again."""
+def _settle(ids: Sequence[UUID], read: Callable[[InboundReport], Reading]) -> None:
     with django_connection.cursor() as cursor:
+        # Without waiting for the disk: after a crash the reports still wait, so they are only understood again.
         cursor.execute("SET LOCAL synchronous_commit = off")
+    waiting = InboundReport.objects.select_for_update(skip_locked=True).filter(id__in=ids, understood_at=None)
+    readings = [(report, read(report)) for report in waiting.order_by("id")]
+    wanted = {reading.recipient_id for _, reading in readings if reading.recipient_id is not None}
+    # Locked in the order of their ids, so that two workers never wait for each other crosswise.
+    emails = {email.id: email for email in Recipient.objects.select_for_update().filter(id__in=wanted).order_by("id")}
+    batch = Batch(emails, set(StatusEvent.objects.filter(recipient_id__in=emails, status="").values_list(*NOTE_KEY)))
+    for report, reading in readings:
+        batch.add(report, reading)
+    batch.write()
 
 
-def _conclude(report: InboundReport, finding: Finding) -> None:
-    effect = _carry_out(finding, report)
-    report.kind = finding.kind
-    report.recipient_id = finding.recipient_id
-    report.conclusion = one_line(f"{finding.conclusion} {effect}".strip())
-    report.understood_at = timezone.now()
-    report.save(update_fields=["kind", "recipient_id", "conclusion", "understood_at"])
+class Batch:
+    """The effects of some reports. `emails` are locked; `noted` are the (recipient_id, note) that there are already."""
 
+    def __init__(self, emails: Mapping[UUID, Recipient], noted: set[tuple[UUID, str]]) -> None:
+        self.emails = emails
+        self.noted = noted
+        self.bounces: dict[UUID, tuple[Outcome, dt.datetime]] = {}
+        self.notes: list[StatusEvent] = []
+        self.concluded: list[tuple[UUID, str, UUID | None, str]] = []
 
-def _carry_out(finding: Finding, report: InboundReport) -> str:
-    """The effect on the email, and what it was in words. Raises AttemptUnderWay."""
-    if finding.recipient_id is None or finding.outcome is None:
-        return "No email was changed."
-    if finding.outcome.status in BOUNCES and finding.kind == "bounce":
-        changed = record_report(finding.recipient_id, finding.outcome, report.at)
-        if changed:
-            return f"The email is a {finding.outcome.status.label.lower()} now."
-    else:
-        changed = note(finding.recipient_id, finding.kind, finding.outcome, report)
-        if changed:
-            return "Noted in the email's history."
-    there = Recipient.objects.filter(id=finding.recipient_id).exists()
-    return "Nothing new: the email had its final word before." if there else "The email is no longer kept."
+    def add(self, report: InboundReport, reading: Reading) -> None:
+        email = self.emails.get(reading.recipient_id) if reading.recipient_id else None
+        finding = reading.finding(email.address if email else "")
+        bounces = finding.kind == "bounce"
+        if email is not None and bounces and email.waits:
+            return  # Its attempt's own record comes first.
+        effect = self._effect(report, finding, email, reading.recipient_id)
+        conclusion = one_line(f"{finding.conclusion} {effect}")
+        self.concluded.append((report.id, finding.kind, reading.recipient_id, conclusion))
 
+    def _effect(self, report: InboundReport, finding: Finding, email: Recipient | None, named: UUID | None) -> str:
+        """Books it, and says in words what it is."""
+        outcome = finding.outcome
+        if outcome is None or named is None:
+            return "No email was changed."
+        if email is None:
+            return "The email is no longer kept."
+        if outcome.status not in BOUNCES or finding.kind != "bounce":
+            return self._note(report, finding.kind, outcome, email)
+        if email.status != Status.DELIVERED or email.id in self.bounces:
+            return "Nothing new: the email had its final word before."
+        self.bounces[email.id] = (outcome, report.at)
+        return f"The email is a {outcome.status.label.lower()} now."
 
-def note(recipient_id: UUID, marker: str, outcome: Outcome, report: InboundReport) -> bool:
-    """One line of history that changes no status; a second one of the same marker is not written."""
-    recipient = Recipient.objects.select_for_update().filter(id=recipient_id).first()
-    if recipient is None or StatusEvent.objects.filter(recipient_id=recipient_id, status="", note=marker).exists():
-        return False
-    StatusEvent.objects.create(
-        recipient_id=recipient_id,
-        at=report.at,
-        reason=outcome.reason,
-        code=outcome.code,
-        enhanced=outcome.enhanced[:11],
-        reply=clean(outcome.text),
-        host=one_line(outcome.host, 255),
-        attempt=recipient.attempt,
-        note=marker,
-    )
-    return True
+    def _note(self, report: InboundReport, marker: str, outcome: Outcome, email: Recipient) -> str:
+        if (email.id, marker) in self.noted:
+            return "Nothing new: it was noted before."
+        self.noted.add((email.id, marker))
+        values = {
+            "reason": str(outcome.reason),
+            "code": outcome.code,
+            "enhanced": outcome.enhanced[:11],
+            "reply": clean(outcome.text),
+            "host": one_line(outcome.host, 255),
+            "attempt": email.attempt,
+        }
+        self.notes.append(StatusEvent(recipient_id=email.id, at=report.at, note=marker, **values))
+        return "Noted in the email's history."
+
+    def write(self) -> None:
+        if self.bounces:
+            record_reports(self.bounces)
+        StatusEvent.objects.bulk_create(self.notes)
+        if self.concluded:
+            with django_connection.cursor() as cursor:
+                cursor.execute(CONCLUDE, [timezone.now(), *map(list, zip(*self.concluded, strict=True))])

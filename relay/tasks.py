@@ -31,15 +31,15 @@ def keep_slices() -> None:
 def understand_report(report_id: str) -> None:
     """What the report says becomes true of its email."""
     from activity import reports
-    from relay.bounces.attribution import finding
+    from relay.bounces.attribution import Reading
 
-    reports.settle(UUID(report_id), finding)
+    reports.settle([UUID(report_id)], Reading)
 
 
 @shared_task(name="relay.sweep_reports")
 def sweep_reports() -> None:
     """The reports whose task was lost, whose email was still under way, or which came too many at a time."""
     from activity import reports
-    from relay.bounces.attribution import finding
+    from relay.bounces.attribution import Reading
 
-    reports.settle_waiting(finding)
+    reports.settle_waiting(Reading)

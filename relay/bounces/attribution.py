@@ -26,16 +26,20 @@ KINDS = {
 }
 
 
-def finding(inbound: InboundReport) -> Finding:
-    """Raises nothing: what cannot be understood is kept as such."""
-    report = understand(bytes(inbound.raw))
-    recipient_id = recipient_of(inbound, report)
-    said = chosen(report, _address_of(recipient_id))
-    return Finding(str(_kind(report, said)), conclusion(report, said), recipient_id, _outcome(report, said))
+class Reading:
+    """A report that was read (activity.reports.Reading): raises nothing, what cannot be understood is kept as such."""
+
+    def __init__(self, inbound: InboundReport) -> None:
+        self.report = understand(bytes(inbound.raw))
+        self.recipient_id = recipient_of(inbound.rcpt_to, self.report)
+
+    def finding(self, address: str) -> Finding:
+        said = chosen(self.report, address)
+        return Finding(str(_kind(self.report, said)), conclusion(self.report, said), _outcome(self.report, said))
 
 
-def recipient_of(inbound: InboundReport, report: Report) -> UUID | None:
-    token = returnpath.recipient_of(inbound.rcpt_to.rpartition("@")[0])
+def recipient_of(rcpt_to: str, report: Report) -> UUID | None:
+    token = returnpath.recipient_of(rcpt_to.rpartition("@")[0])
     if token is not None:
         return token
     found = {returnpath.recipient_of(path.rpartition("@")[0]) for path in report.return_paths} - {None}
@@ -52,12 +56,6 @@ def _only_recipient(message_ids: tuple[UUID, ...]) -> UUID | None:
     )
     ids = list(nearby.filter(message_id=message).values_list("id", flat=True)[:2])
     return ids[0] if len(ids) == 1 else None
-
-
-def _address_of(recipient_id: UUID | None) -> str:
-    if recipient_id is None:
-        return ""
-    return Recipient.objects.filter(id=recipient_id).values_list("address", flat=True).first() or ""
 
 
 def chosen(report: Report, address: str) -> Said | None:

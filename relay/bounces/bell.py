@@ -11,7 +11,9 @@ log = logging.getLogger(__name__)
 
 EXPIRES = 300
 # More than these at a time, and one sweep does what so many tasks would.
-FEW = 20
+FEW = 5
+# Reports that come meanwhile are told of together.
+PAUSE = 0.05
 
 
 class Bell:
@@ -40,6 +42,7 @@ class Bell:
                 await asyncio.to_thread(send, rung)
             except Exception as error:
                 log.warning("%d reports wait for the sweep: %s", len(rung), error)
+            await asyncio.sleep(PAUSE)
 
 
 def send(reports: list[UUID]) -> None:
