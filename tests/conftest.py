@@ -13,6 +13,7 @@ NOTHING_IS_MISSING = bool(os.environ.get("RELAY_CI"))
 @pytest.fixture(scope="session", autouse=True)
 def plain_static_files():
     """Pages name static files without the manifest that only `collectstatic` makes."""
+    settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)
     plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
     with override_settings(STORAGES={**settings.STORAGES, "staticfiles": plain}):
         yield

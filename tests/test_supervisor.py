@@ -187,6 +187,7 @@ def test_a_long_line_and_strange_bytes_do_not_disturb(supervise):
 
 def test_a_command_that_does_not_exist_is_told_and_tried_again(supervise, tmp_path):
     supervised = supervise(web=SLEEPER)
+    supervised.pid("web")  # Before that it may not listen to Ctrl-C yet.
     supervised.process.send_signal(signal.SIGINT)
     supervised.process.wait(timeout=8)
     (tmp_path / "Procfile").write_text("gone: no-such-program --flag\n")
