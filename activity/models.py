@@ -5,7 +5,7 @@ are written only by accept.py, claim.py and record.py.
 """
 
 import datetime as dt
-from typing import Self
+from typing import Any, Self
 from uuid import UUID
 
 from django.conf import settings
@@ -16,6 +16,10 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from uuid_utils.compat import uuid7
 
+from activity.addresses import normalised
+from activity.figures import Rollup as Rollup
+from activity.figures import RollupHour as RollupHour
+from activity.figures import RollupMark as RollupMark
 from activity.slices import floor_id, time_of
 from activity.status import WAITING, Status
 from billing.models import Account
@@ -155,27 +159,90 @@ class StatusEvent(models.Model):
         return f"{self.at:%Y-%m-%d %H:%M:%S} {self.status or self.note}"
 
 
+class SuppressionQuerySet(models.QuerySet["Suppression"]):
+    def valid(self) -> Self:
+        """Without those that have expired and were not yet removed."""
+        return self.filter(created_at__gte=oldest_valid()) if settings.SUPPRESSION_EXPIRY else self
+
+    def expired(self) -> Self:
+        return self.filter(created_at__lt=oldest_valid()) if settings.SUPPRESSION_EXPIRY else self.none()
+
+    def to_address(self, search: str) -> Self:
+        return self.filter(address__icontains=search) if search else self
+
+
 class Suppression(models.Model):
-    """An address this account does not send to any more."""
+    """An address, in its normalised form, that this account does not send to any more."""
 
     class Cause(models.TextChoices):
         HARD_BOUNCE = "hard_bounce", _("Hard bounce")
         COMPLAINT = "complaint", _("Complaint")
         MANUAL = "manual", _("Added by hand")
 
-    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="suppressions")
+    # Both constraints below begin with the account, so it needs no index of its own.
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="suppressions", db_index=False)
     address = models.TextField(_("address"))
     cause = models.CharField(_("cause"), max_length=12, choices=Cause)
     recipient_id = models.UUIDField(_("the email that caused it"), null=True, blank=True)
     created_at = models.DateTimeField(_("since"), auto_now_add=True)
 
+    objects = SuppressionQuerySet.as_manager()
+
     class Meta:
         verbose_name = _("suppression")
         verbose_name_plural = _("suppressions")
         constraints = [models.UniqueConstraint(fields=["account", "address"], name="one_suppression_per_address")]
+        indexes = [
+            models.Index(fields=["account", "id"], name="suppression_newest"),
+            GinIndex(OpClass(Upper("address"), "gin_trgm_ops"), name="suppression_address"),
+        ]
 
     def __str__(self) -> str:
         return self.address
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        self.address = normalised(self.address)
+        super().save(*args, **kwargs)
+
+
+class SuppressionRemoval(models.Model):
+    """Who took an address off an account's list, and why; `cause` and `since` are those of the entry."""
+
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="removals", db_index=False)
+    address = models.TextField(_("address"))
+    cause = models.CharField(_("cause"), max_length=12, choices=Suppression.Cause)
+    since = models.DateTimeField(_("since"))
+    removed_at = models.DateTimeField(_("removed"), auto_now_add=True)
+    removed_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, verbose_name=_("by"))
+    reason = models.CharField(_("reason"), max_length=200, blank=True)
+
+    class Meta:
+        verbose_name = _("removal from a suppression list")
+        verbose_name_plural = _("removals from suppression lists")
+        indexes = [models.Index(fields=["account", "id"], name="removal_newest")]
+
+    def __str__(self) -> str:
+        return f"{self.address}: {self.reason}"
+
+
+def oldest_valid() -> dt.datetime:
+    """Entries made before this have expired; the beginning of time while none ever does."""
+    if not settings.SUPPRESSION_EXPIRY:
+        return dt.datetime.min.replace(tzinfo=dt.UTC)
+    return timezone.now() - dt.timedelta(seconds=settings.SUPPRESSION_EXPIRY)
+
+
+class OwedDsn(models.Model):
+    """An email whose sender is owed a delivery status notification; the row goes when the DSN is accepted."""
+
+    recipient_id = models.UUIDField(primary_key=True)
+
+    class Meta:
+        verbose_name = _("DSN to be made")
+        verbose_name_plural = _("DSNs to be made")
+
+    def __str__(self) -> str:
+        return str(self.recipient_id)
 
 
 class InboundReport(models.Model):

@@ -13,8 +13,9 @@ from django.db import connection as django_connection
 from django.db import transaction
 from psycopg import AsyncConnection
 
+from activity.aftermath import after_attempts, after_reports
 from activity.outcome import Attempt, Outcome
-from activity.status import MOVES, WAITING, Status
+from activity.status import BOUNCES, MOVES, WAITING, Status
 from activity.text import clean, one_line
 
 # One array a column: psycopg sends each as one parameter, however many recipients there are.
@@ -125,6 +126,16 @@ def _values(attempt: Attempt) -> tuple[Any, ...]:
 
 async def record(connection: AsyncConnection[Any], attempts: Sequence[Attempt], oldest: UUID) -> set[UUID]:
     """Move and tell; the ids that moved. The others had been moved by a later attempt."""
+    bounced = {attempt.recipient_id for attempt in attempts if attempt.outcome.status in BOUNCES}
+    if not bounced:
+        return await _record(connection, attempts, oldest)
+    async with connection.transaction():
+        moved = await _record(connection, attempts, oldest)
+        await after_attempts(connection, bounced & moved)
+    return moved
+
+
+async def _record(connection: AsyncConnection[Any], attempts: Sequence[Attempt], oldest: UUID) -> set[UUID]:
     cursor = await connection.execute(RECORD, {**_columns(attempts), "oldest": oldest})
     return {key for (key,) in await cursor.fetchall()}
 
@@ -136,7 +147,7 @@ class AttemptUnderWay(Exception):
 def record_reports(reports: Mapping[UUID, tuple[Outcome, dt.datetime]]) -> set[UUID]:
     """Carry out non-delivery notifications, {email: (outcome, when)}: Delivered → Soft or Hard bounce.
 
-    The ids whose status changed; for the others nothing is changed and nothing told.
+    Part of the caller's transaction. The ids whose status changed; for the others nothing is changed and nothing told.
     """
     columns: list[list[Any]] = [[] for _ in REPORT_FIELDS]
     for recipient_id, (outcome, at) in reports.items():
@@ -147,7 +158,9 @@ def record_reports(reports: Mapping[UUID, tuple[Outcome, dt.datetime]]) -> set[U
     with django_connection.cursor() as cursor:
         named = {name: column for (name, _), column in zip(REPORT_FIELDS, columns, strict=True)}
         cursor.execute(REPORT, {**named, "oldest": min(reports)})
-        return {key for (key,) in cursor.fetchall()}
+        moved = {key for (key,) in cursor.fetchall()}
+    after_reports(moved)
+    return moved
 
 
 @transaction.atomic

@@ -23,6 +23,7 @@ from activity.models import InboundReport, Recipient, StatusEvent
 from activity.outcome import Outcome
 from activity.record import record_reports
 from activity.status import BOUNCES, Status
+from activity.suppress import Cause, Entry, suppress_all
 from activity.text import clean, one_line
 
 log = logging.getLogger(__name__)
@@ -220,6 +221,8 @@ class Batch:
     def write(self) -> None:
         if self.bounces:
             record_reports(self.bounces)
+        complaints = [self.emails[event.recipient_id] for event in self.notes if event.note == "complaint"]
+        suppress_all(Entry(email.account_id, email.address, Cause.COMPLAINT, email.id) for email in complaints)
         StatusEvent.objects.bulk_create(self.notes)
         if self.concluded:
             with django_connection.cursor() as cursor:

@@ -132,6 +132,12 @@ class SmtpCredential(models.Model):
         verbose_name=_("networks without AUTH"),
         help_text=_("Client networks that may use the plain listener as this credential, such as 10.1.2.0/24."),
     )
+    send_dsn = models.BooleanField(
+        _("send DSNs"),
+        default=False,
+        db_default=False,
+        help_text=_("Tell the envelope sender of each bounce by email (RFC 3464)."),
+    )
     created_at = models.DateTimeField(_("made"), auto_now_add=True)
     last_used_at = models.DateTimeField(_("last used"), null=True, blank=True, editable=False)
     revoked_at = models.DateTimeField(_("revoked"), null=True, blank=True)

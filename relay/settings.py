@@ -58,6 +58,7 @@ DNS_SERVER = env.name_server("RELAY_DNS")
 ROUTES = env.routes("RELAY_ROUTES")
 SMTP_PORT = env.number("RELAY_SMTP_PORT", 25, 1, 65535)
 PRIVATE_MX = env.flag("RELAY_PRIVATE_MX")
+SOURCE_ADDRESSES = env.addresses("RELAY_SOURCE_ADDRESS")
 RETRY = env.schedule("RELAY_RETRY", "5m,7m,8m,25m,75m,120m,4h")
 GIVE_UP = env.seconds("RELAY_GIVE_UP", "48h")
 LANE_CONNECTIONS = env.number("RELAY_LANE_CONNECTIONS", 5, 1, 1000)
@@ -78,6 +79,8 @@ DATABASES = {
 DATABASES["default"]["CONN_MAX_AGE"] = 0
 DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {"min_size": 1, "max_size": 8, "timeout": 10}
 REDIS_URL = env.text("REDIS_URL", "redis://127.0.0.1:6379/0")
+# After this an address may be sent to again; 0 is never.
+SUPPRESSION_EXPIRY = env.seconds("RELAY_SUPPRESSION_EXPIRY", "0")
 RETENTION_DAYS = env.number("RELAY_RETENTION_DAYS", 45, 7, 3650)
 
 INSTALLED_APPS = [

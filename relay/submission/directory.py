@@ -17,6 +17,7 @@ from django.db import Error, close_old_connections
 
 from activity import suppressed
 from activity.accept import Unavailable
+from activity.addresses import normalised
 from activity.models import Suppression
 from activity.pool import Pool
 from domains import senders
@@ -57,7 +58,7 @@ class Directory:
 
     async def suppression(self, account_id: int, address: str) -> Suppression | None:
         known = await self._remembered(suppressed.suppressed_addresses, account_id)
-        if known is not None and address not in known and address.lower() not in known:
+        if known is not None and normalised(address) not in known:
             return None
         return await self.ask(suppressed.suppression_of, account_id, address)
 
