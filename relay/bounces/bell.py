@@ -13,7 +13,7 @@ EXPIRES = 300
 # More than these at a time, and one sweep does what so many tasks would.
 FEW = 5
 # Reports that come meanwhile are told of together.
-PAUSE = 0.05
+PAUSE = 0.2
 
 
 class Bell:
