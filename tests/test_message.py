@@ -102,6 +102,7 @@ def test_the_subject_is_read_for_people():
     assert parse(b"From: a@b.example\r\nSubject: \xc3\xa9t\xc3\xa9\r\n\r\n").subject == "été"
     assert parse(b"From: a@b.example\r\nSubject: \xe9t\xe9\r\n\r\n").subject == "été"
     assert parse(b"From: a@b.example\r\nSubject: =?nonsense?q?x?=\r\n\r\n").subject == "=?nonsense?q?x?="
+    assert parse(b"From: a@b.example\r\nSubject: =?iso-\x9a?q?x?=\r\n\r\n").subject == "=?iso-\x9a?q?x?="
 
 
 def test_a_message_without_a_body_is_all_header():
