@@ -39,10 +39,11 @@ WHERE lane.domain IS NOT NULL AND EXISTS (
 # The recursive part walks the index from account to account instead of reading a big account's rows.
 CLAIM = """
 WITH lane AS (
-    SELECT * FROM unnest(%(domains)s::text[], %(rooms)s::int[], %(after)s::bigint[]) AS lane(domain, room, after)
+    SELECT * FROM unnest(%(domains)s::text[], %(rooms)s::int[], %(after)s::bigint[], %(each)s::int[])
+        AS lane(domain, room, after, most)
 ), served AS MATERIALIZED (
     SELECT lane.domain, account.id AS account_id,
-        ceil(lane.room::float / count(*) OVER (PARTITION BY lane.domain))::int AS share
+        least(ceil(lane.room::float / count(*) OVER (PARTITION BY lane.domain))::int, lane.most) AS share
     FROM lane CROSS JOIN LATERAL (
         WITH RECURSIVE walk AS (
             SELECT 1 AS n, (
@@ -124,11 +125,12 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class LaneWish:
-    """`room` recipients wanted, from the accounts behind `after` on."""
+    """`room` recipients wanted, at most `each` of an account, from the accounts behind `after` on."""
 
     domain: str
     room: int
     after: int = 0
+    each: int = 1_000_000
 
 
 async def due_lanes(connection: AsyncConnection[Any], oldest: UUID) -> list[str]:
@@ -149,6 +151,7 @@ async def claim(connection: AsyncConnection[Any], wishes: Sequence[LaneWish], ol
         "domains": [wish.domain for wish in wishes],
         "rooms": [wish.room for wish in wishes],
         "after": [wish.after for wish in wishes],
+        "each": [wish.each for wish in wishes],
         "accounts": ACCOUNTS_A_CLAIM,
         "lease": LEASE,
         "oldest": oldest,

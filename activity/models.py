@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from uuid_utils.compat import uuid7
 
 from activity.addresses import normalised
+from activity.destinations import DestinationRule as DestinationRule
 from activity.figures import Rollup as Rollup
 from activity.figures import RollupHour as RollupHour
 from activity.figures import RollupMark as RollupMark

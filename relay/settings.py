@@ -63,6 +63,8 @@ RETRY = env.schedule("RELAY_RETRY", "5m,7m,8m,25m,75m,120m,4h")
 GIVE_UP = env.seconds("RELAY_GIVE_UP", "48h")
 LANE_CONNECTIONS = env.number("RELAY_LANE_CONNECTIONS", 5, 1, 1000)
 CONNECTIONS = env.number("RELAY_CONNECTIONS", 1000, 1, 50_000)
+METRICS_PORT = env.number("RELAY_METRICS_PORT", 0, 0, 65535)
+LOG_ATTEMPTS = env.flag("RELAY_LOG_ATTEMPTS")
 
 # Reports that come back to return paths.
 MAX_REPORT_BYTES = env.number("RELAY_MAX_REPORT_BYTES", 10_485_760, 1024)

@@ -5,6 +5,7 @@ from typing import Any
 
 from celery import signals
 
+from relay import metrics
 from relay.delivery.engine import STOP_SECONDS, Engine, run_in_thread
 
 _engine: Engine | None = None
@@ -18,6 +19,7 @@ def ring(domain: str) -> None:
 
 def start() -> None:
     global _engine, _thread
+    metrics.serve()
     _engine = Engine()
     _thread = run_in_thread(_engine)
 

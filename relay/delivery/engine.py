@@ -11,34 +11,40 @@ import logging
 import os
 import signal
 import threading
-import time
-from collections.abc import Awaitable, Callable, Iterable
-from uuid import UUID
+from collections.abc import Awaitable, Callable, Sequence
 
 import psycopg
 import uvloop
 from django.conf import settings
 
-from activity import slices
-from activity.claim import ACCOUNTS_A_CLAIM, LEASE, Claimed, LaneWish, claim, due_lanes, hand_back, oldest_due, renew
+from activity.claim import Claimed, hand_back
+from activity.destinations import Rule, rule_for, rules
+from activity.lanes import due_by_lane
 from activity.outcome import Attempt, Outcome
 from activity.pool import open_pool
 from activity.reasons import Reason
 from activity.status import Status
+from relay import metrics
 from relay.delivery.attempt import Dialer
+from relay.delivery.claimer import Claimer
 from relay.delivery.contents import Contents
 from relay.delivery.lane import Lane
+from relay.delivery.noticeboard import Noticeboard
 from relay.delivery.recorder import Recorder
 from relay.delivery.retry import next_attempt
-from relay.delivery.route import Router
+from relay.delivery.route import Router, Server, site_of
+from relay.delivery.shared_slots import SharedSlots
 from relay.delivery.slots import Slots
+from relay.delivery.traffic import Traffic
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 5.0
 RENEW_SECONDS = 20.0
-MOST_IN_HAND = 5000
-LANES_A_CLAIM = 200
+RULES_SECONDS = 5.0
+NOTICE_SECONDS = 2.0
+METRICS_SECONDS = 15.0
+TICK_SECONDS = 1.0
 STOP_SECONDS = 3.0
 
 
@@ -47,11 +53,13 @@ class Engine:
 
     def __init__(self) -> None:
         self.lanes: dict[str, Lane] = {}
-        self.held: dict[UUID, Claimed] = {}
-        self.leased_until: dict[UUID, float] = {}
+        self.traffic: dict[str, Traffic] = {}
+        self.rules: Sequence[Rule] = ()
+        self.connected = 0
+        # Deliverer processes that are alive, this one included.
+        self.processes = 1
         self.stopping = False
         self.started = threading.Event()
-        self.oldest = UUID(int=0)
         self.loop: asyncio.AbstractEventLoop | None = None
 
     # From other threads.
@@ -68,25 +76,36 @@ class Engine:
 
     async def run(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self.wake = asyncio.Event()
         self.stopped = asyncio.Event()
+        self.background: set[asyncio.Task[None]] = set()
         self.slots = Slots(settings.CONNECTIONS)
+        self.shared_slots = SharedSlots()
+        self.noticeboard = Noticeboard(self)
         self.pool = await open_pool(4, "deliverer")
         self.contents = Contents(self.pool)
         self.dialer = Dialer(Router())
-        self.recorder = Recorder(self.pool, lambda: self.oldest, self._most_unwritten, self._recorded)
-        tasks = [
-            asyncio.create_task(self._for_ever(step, seconds))
-            for step, seconds in ((self._look, LOOK_SECONDS), (self._renew, RENEW_SECONDS), (self._measure, 1.0))
-        ]
-        tasks.append(asyncio.create_task(self._claim_when_woken()))
+        self.claimer = Claimer(self)
+        self.holds, self.release = self.claimer.holds, self.claimer.release
+        self.recorder = Recorder(self.pool, lambda: self.claimer.oldest, self._most_unwritten, self._recorded)
+        steps: tuple[tuple[Callable[[], Awaitable[None]], float], ...] = (
+            (self._learn_rules, RULES_SECONDS),
+            (self.claimer.look, LOOK_SECONDS),
+            (self.claimer.renew, RENEW_SECONDS),
+            (self.noticeboard.publish, NOTICE_SECONDS),
+            (self._tick, TICK_SECONDS),
+        )
+        if settings.METRICS_PORT:
+            steps += ((self._count_due, METRICS_SECONDS),)
+        tasks = [asyncio.create_task(self._for_ever(step, seconds)) for step, seconds in steps]
+        tasks.append(asyncio.create_task(self.claimer.run()))
         self.started.set()
         ended = asyncio.create_task(self.stopped.wait())
+        working = [*tasks, *self.shared_slots.tasks, self.contents.task, self.recorder.task]
         try:
             # None of the others ever ends by itself, unless by a bug.
-            await asyncio.wait([ended, *tasks, self.contents.task, self.recorder.task], return_when="FIRST_COMPLETED")
+            await asyncio.wait([ended, *working], return_when="FIRST_COMPLETED")
         finally:
-            broken = [task for task in (*tasks, self.contents.task, self.recorder.task) if task.done()]
+            broken = [task for task in working if task.done()]
             await self._close(tasks)
         for task in broken:
             task.result()
@@ -95,27 +114,36 @@ class Engine:
         """End the transactions in hand, write what came of them, give back what was not begun."""
         for task in tasks:
             task.cancel()
-        carriers = {carrier for lane in self.lanes.values() for carrier in lane.carriers}
+        carriers = {carrier for traffic in self.traffic.values() for carrier in traffic.carriers}
         if carriers:
             _, late = await asyncio.wait(carriers, timeout=STOP_SECONDS)
             for carrier in late:
                 carrier.cancel()
-        queued = [job for lane in self.lanes.values() for job in lane.queue]
+        in_hand = [job for traffic in self.traffic.values() for job in traffic.withdraw()]
+        in_hand += [job for lane in self.lanes.values() for job in lane.arrivals]
         with contextlib.suppress(TimeoutError, psycopg.Error, OSError):
             async with asyncio.timeout(1.5):
                 await self.recorder.flush()
                 async with self.pool.connection() as connection:
-                    await hand_back(connection, queued, self.oldest)
+                    await hand_back(connection, in_hand, self.claimer.oldest)
         self.recorder.close()
         self.contents.close()
+        await self.noticeboard.close()
+        await self.shared_slots.close()
         with contextlib.suppress(TimeoutError):
             await self.pool.close(timeout=0.5)
 
     def _stop(self) -> None:
         self.stopping = True
-        for lane in self.lanes.values():
-            lane.wake_idle()
+        for traffic in self.traffic.values():
+            traffic.wake_idle()
         self.stopped.set()
+
+    async def rest(self, seconds: float) -> None:
+        """Sleep, but not through the end."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.stopped.wait()
 
     async def _for_ever(self, step: Callable[[], Awaitable[None]], seconds: float) -> None:
         while True:
@@ -125,112 +153,92 @@ class Engine:
                 log.warning("%s waits for the database: %s", step.__name__.strip("_"), error)
             await asyncio.sleep(seconds)
 
-    # Claiming.
+    # Lanes and sites.
 
     def _rung(self, domain: str) -> None:
         self.lane(domain).ring()
-        self.wake.set()
+        self.claimer.wake.set()
 
     def lane(self, domain: str) -> Lane:
         if (lane := self.lanes.get(domain)) is None:
             lane = self.lanes[domain] = Lane(domain, self)
         return lane
 
-    async def _look(self) -> None:
-        """Find every lane with due mail, whether or not a bell was heard."""
+    def traffic_of(self, domain: str, servers: Sequence[Server]) -> Traffic:
+        """What one rule matches is one site, and so are domains with the same mail hosts; a routed domain is one."""
+        rule = rule_for(self.rules, domain, servers[0].host)
+        routed = domain in settings.ROUTES or "*" in settings.ROUTES
+        site = rule.name if rule is not None else domain if routed else site_of(servers)
+        if (traffic := self.traffic.get(site)) is None:
+            traffic = self.traffic[site] = Traffic(site, rule, self)
+        return traffic
+
+    async def _learn_rules(self) -> None:
         async with self.pool.connection() as connection:
-            eldest = await oldest_due(connection)
-            self.oldest = slices.floor_id(slices.time_of(eldest)) if eldest else slices.floor_id(_now() - LEASE)
-            for domain in await due_lanes(connection, self.oldest):
-                self.lane(domain).ring()
-        self.wake.set()
+            known = await rules(connection)
+        if known != self.rules:
+            self.rules = known
+            by_name = {rule.name: rule for rule in known}
+            for traffic in self.traffic.values():
+                traffic.follow(by_name.get(traffic.site))
+            self._route_anew()
 
-    async def _claim_when_woken(self) -> None:
-        while True:
-            await self.wake.wait()
-            self.wake.clear()
-            try:
-                while not self.stopping and await self._claim():
-                    pass
-            except (psycopg.Error, OSError) as error:
-                log.warning("claim waits for the database: %s", error)
-                await asyncio.sleep(1)
-                self.wake.set()
+    def _route_anew(self) -> None:
+        for traffic in self.traffic.values():
+            for job in traffic.withdraw():
+                self.lane(job.domain).arrivals.append(job)
+        for lane in self.lanes.values():
+            lane.find_way()
+        self.claimer.wake.set()
 
-    async def _claim(self) -> bool:
-        """One claim for the lanes that want mail; False when none does."""
-        space = MOST_IN_HAND - len(self.held)
-        if space <= 0 or not self.recorder.clear.is_set():
-            return False
-        wishing = [(lane, lane.rung) for lane in self.lanes.values() if lane.room > 0][:LANES_A_CLAIM]
-        if not wishing:
-            return False
-        wishes = [
-            LaneWish(lane.domain, max(1, min(lane.room, space // len(wishing))), lane.after) for lane, _ in wishing
-        ]
-        booked = time.monotonic()
-        async with self.pool.connection() as connection:
-            claimed = await claim(connection, wishes, self.oldest)
-        taken: dict[str, list[Claimed]] = {}
-        for job in claimed:
-            taken.setdefault(job.domain, []).append(job)
-            self.held[job.id] = job
-            self.leased_until[job.id] = booked + LEASE.total_seconds()
-        for (lane, rung), wish in zip(wishing, wishes, strict=True):
-            self._hand_out(lane, wish, taken.get(lane.domain, []), rung)
-        return True
-
-    def _hand_out(self, lane: Lane, wish: LaneWish, jobs: list[Claimed], rung: int) -> None:
-        accounts = {job.account_id for job in jobs}
-        wrapped = wish.after == 0
-        lane.after = max(accounts) if len(accounts) >= ACCOUNTS_A_CLAIM else 0
-        # Fewer than wanted means there is no more, unless a bell rang meanwhile or accounts were skipped.
-        lane.more = len(jobs) >= wish.room or lane.rung != rung or lane.after > 0 or not wrapped
-        lane.put(jobs)
-
-    # Leases.
-
-    def holds(self, job: Claimed) -> bool:
-        """A transaction may begin only with a lease that outlasts its first steps."""
-        if self.leased_until.get(job.id, 0.0) > time.monotonic() + 5.0:
-            return True
-        self.release(job)
-        return False
-
-    def release(self, job: Claimed) -> None:
-        self.held.pop(job.id, None)
-        self.leased_until.pop(job.id, None)
-
-    async def _renew(self) -> None:
-        jobs = list(self.held.values())
-        if not jobs:
-            return
-        booked = time.monotonic()
-        async with self.pool.connection() as connection:
-            ours = await renew(connection, jobs, self.oldest)
-        self.leased_until.update({key: booked + LEASE.total_seconds() for key in ours if key in self.held})
+    async def _tick(self) -> None:
+        for lane in list(self.lanes.values()):
+            lane.tick(TICK_SECONDS)
+            if lane.forgettable:
+                del self.lanes[lane.domain]
+        used = {lane.traffic for lane in self.lanes.values()}
+        for traffic in list(self.traffic.values()):
+            traffic.tick()
+            if traffic not in used and traffic.forgettable:
+                del self.traffic[traffic.site]
+        # A lane may want to answer its bell by now.
+        self.claimer.wake.set()
 
     # Outcomes.
 
     def finish(self, job: Claimed, outcome: Outcome, *, absent: bool = False, pause: float = 0.0) -> None:
         """An attempt ended: decide whether there is a next one, and hand both to the recorder."""
-        self.recorder.add(settle(job, outcome, _now(), absent=absent, pause=pause))
+        attempt = settle(job, outcome, _now(), absent=absent, pause=pause)
+        self.recorder.add(attempt)
+        traffic = self.lane(job.domain).traffic
+        metrics.attempted(attempt, job, traffic.provider if traffic is not None else "other")
 
-    def _recorded(self, attempts: Iterable[Attempt]) -> None:
+    def _recorded(self, attempts: Sequence[Attempt]) -> None:
         for attempt in attempts:
-            self.held.pop(attempt.recipient_id, None)
-            self.leased_until.pop(attempt.recipient_id, None)
-        self.wake.set()
+            self.claimer.held.pop(attempt.recipient_id, None)
+            self.claimer.leased_until.pop(attempt.recipient_id, None)
+        metrics.RECORD_BATCH.observe(len(attempts))
+        self.claimer.wake.set()
+
+    def give_back(self, jobs: list[Claimed]) -> None:
+        """What was claimed and cannot be begun here is due again at once."""
+        if not jobs:
+            return
+        task = asyncio.create_task(self._give_back(jobs))
+        self.background.add(task)
+        task.add_done_callback(self.background.discard)
+
+    async def _give_back(self, jobs: list[Claimed]) -> None:
+        with contextlib.suppress(psycopg.Error, OSError):
+            await self.claimer.give_back(jobs)
+
+    async def _count_due(self) -> None:
+        async with self.pool.connection() as connection:
+            metrics.QUEUE.saw(await due_by_lane(connection, self.claimer.oldest))
 
     def _most_unwritten(self) -> int:
         """No connection is more than one transaction ahead of what is written."""
-        return max(10, 2 * sum(lane.connected for lane in self.lanes.values()))
-
-    async def _measure(self) -> None:
-        for lane in list(self.lanes.values()):
-            lane.measure(1.0)
-            if lane.forgettable:
-                del self.lanes[lane.domain]
+        return max(10, 2 * self.connected)
 
 
 def settle(job: Claimed, outcome: Outcome, now: dt.datetime, *, absent: bool = False, pause: float = 0.0) -> Attempt:

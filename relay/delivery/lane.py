@@ -1,231 +1,160 @@
-"""A lane: the due recipients of one destination that are in hand, and the carriers that take them over connections."""
+"""A lane: the due recipients of one domain. It says how many to claim, and sends what was claimed on to its site."""
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections import deque
 from collections.abc import Iterable
-from itertools import islice
 from typing import TYPE_CHECKING
 
-import psycopg
-from django.conf import settings
-
-from activity.claim import Claimed
-from activity.outcome import Outcome
-from activity.reasons import Reason
-from activity.status import Status
-from relay.delivery.attempt import MESSAGES_A_CONNECTION, Closed, hand_over
-from relay.delivery.contents import Gone
-from relay.delivery.sign import CannotSign
+from activity.claim import ACCOUNTS_A_CLAIM, Claimed, LaneWish
+from relay.delivery.attempt import Closed
+from relay.delivery.closure import Closure
+from relay.delivery.route import Unroutable
 from relay.delivery.smtp import Connection
 
 if TYPE_CHECKING:
     from relay.delivery.engine import Engine
+    from relay.delivery.traffic import Traffic
 
 log = logging.getLogger(__name__)
 
-IDLE_SECONDS = 5.0
-# Between two tries to read a content while the database is away.
-CONTENT_SECONDS = 1.0
-# Contents read and signed ahead of the carriers of a lane.
-PREFETCHED = 10
-LONGEST_PAUSE = 900.0
 SMALLEST_ROOM = 50
 LARGEST_ROOM = 1000
+# A busy lane answers bells at most this often: the caller may be an account that has nothing in hand yet.
+BELL_SECONDS = 1.0
+ROUTE_SECONDS = 30.0
 
 
 class Lane:
     def __init__(self, domain: str, engine: "Engine") -> None:
         self.domain = domain
         self.engine = engine
-        self.queue: deque[Claimed] = deque()
-        self.carriers: set[asyncio.Task[None]] = set()
-        self.connected = 0
-        self.idle: deque[asyncio.Future[None]] = deque()
+        # Claiming: `more` is there, as far as we know; `answered` is the last bell that a claim has seen to.
         self.more = False
-        self.rung = 0
+        self.rung = self.answered = 0
         self.after = 0
+        self.claimed_at = 0.0
+        # In hand: claimed and not on their way yet, and waiting at the site for their turn.
+        self.arrivals: list[Claimed] = []
+        self.queued = 0
+        self.in_flight = 0
         self.finished = 0
         self.rate = 0.0
-        self.cap = settings.LANE_CONNECTIONS
-        self.closed: Closed | None = None
-        self.closed_until = 0.0
-        self.failures = 0
+        # The way: where the domain's mail goes, and whether it may.
+        self.traffic: Traffic | None = None
+        self.hosts: set[tuple[str, int]] = set()
+        self.routed_until = 0.0
+        self.routing: asyncio.Task[None] | None = None
+        self.no_way = Closure()
+        self.closure = Closure()
 
     # What the engine asks.
-
-    @property
-    def room(self) -> int:
-        """How many recipients to claim now: about two seconds of work, refilled when half of it is done."""
-        wanted = int(min(max(2 * self.rate, SMALLEST_ROOM), LARGEST_ROOM))
-        return wanted - len(self.queue) if self.more and len(self.queue) <= wanted // 2 else 0
-
-    @property
-    def is_closed(self) -> bool:
-        return self.closed is not None and time.monotonic() < self.closed_until
-
-    @property
-    def forgettable(self) -> bool:
-        return not (self.queue or self.carriers or self.more or self.closed)
 
     def ring(self) -> None:
         self.more = True
         self.rung += 1
 
-    def wake_idle(self) -> None:
-        for future in self.idle:
-            if not future.done():
-                future.set_result(None)
-
-    def measure(self, seconds: float) -> None:
-        self.rate = 0.5 * self.rate + 0.5 * self.finished / seconds
-        self.finished = 0
-        self.cap = min(self.cap + 1, settings.LANE_CONNECTIONS)
-        if self.closed is not None and time.monotonic() > self.closed_until + LONGEST_PAUSE:
-            self.closed, self.failures = None, 0
-
-    def put(self, jobs: Iterable[Claimed]) -> None:
-        self.queue.extend(jobs)
-        if self.is_closed:
-            self._defer_all()
-            return
-        self._start_carriers()
-
-    # Carriers.
-
-    def _start_carriers(self) -> None:
-        woken = 0
-        while self.idle and woken < len(self.queue):
-            future = self.idle.popleft()
-            if not future.done():
-                future.set_result(None)
-                woken += 1
-        # A destination that was closed is probed with one connection.
-        most = 1 if self.closed is not None else self.cap
-        for _ in range(min(len(self.queue) - woken, most - len(self.carriers))):
-            task = asyncio.create_task(self._carry())
-            self.carriers.add(task)
-            task.add_done_callback(self._carrier_ended)
-
-    def _carrier_ended(self, task: asyncio.Task[None]) -> None:
-        self.carriers.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("carrier of %s failed", self.domain, exc_info=error)
-        if self.queue and not self.engine.stopping:
-            self._start_carriers()
-
-    async def _carry(self) -> None:
-        async with self.engine.slots:
-            connection: Connection | None = None
-            try:
-                while (job := await self._next(connection)) is not None:
-                    connection = await self._guarded(job, connection)
-                    if connection is None:
-                        return
-            finally:
-                if connection is not None:
-                    self._dropped()
-                    await connection.quit()
-
-    async def _next(self, connection: Connection | None) -> Claimed | None:
-        await self.engine.recorder.clear.wait()
-        while not self.queue:
-            if connection is None or connection.broken or self.engine.stopping or not await self._wait_for_work():
-                return None
-        if self.engine.stopping:
+    def wish(self) -> LaneWish | None:
+        """About two seconds of work, refilled when half of it is done; after a bell a little of every account."""
+        if not self.more or (self.traffic is not None and self.traffic.barred):
             return None
-        job = self.queue.popleft()
-        self.engine.contents.prefetch(islice(self.queue, PREFETCHED))
-        return job
-
-    async def _wait_for_work(self) -> bool:
-        """An open connection waits a little for the next email, unless another destination needs its slot."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.idle.append(future)
-        self.engine.slots.idle.append(future)
-        with contextlib.suppress(TimeoutError, asyncio.CancelledError):
-            async with asyncio.timeout(IDLE_SECONDS):
-                await future
-        with contextlib.suppress(ValueError):
-            self.idle.remove(future)
-        with contextlib.suppress(ValueError):
-            self.engine.slots.idle.remove(future)
-        return bool(self.queue)
-
-    async def _guarded(self, job: Claimed, connection: Connection | None) -> Connection | None:
-        try:
-            return await self._attempt(job, connection)
-        except BaseException:
-            # A bug or the end of the process: the lease runs out and the email is due again.
-            self.engine.release(job)
-            raise
-
-    async def _attempt(self, job: Claimed, connection: Connection | None) -> Connection | None:
-        """Deliver one email over `connection` or a new one; the connection to go on with, if there is one."""
-        if not self.engine.holds(job):
-            return connection
-        try:
-            prepared = await self.engine.contents.get(job)
-        except (Gone, CannotSign) as error:
-            self.engine.finish(job, Outcome(Status.SOFT_BOUNCE, Reason.OTHER, note=f"Not sent: {error}"))
-            return connection
-        except (psycopg.Error, OSError) as error:
-            log.warning("content of %s not read yet: %s", job.message_id, error)
-            self.queue.append(job)
-            await asyncio.sleep(CONTENT_SECONDS)
-            return connection
-        for _ in range(2):
-            connection = await self._usable(job, connection)
-            if connection is None:
-                return None
-            outcome = await hand_over(connection, job, prepared)
-            if outcome is not None:
-                self._finished(job, outcome)
-                return connection
-        self._finished(job, Outcome(Status.DEFERRED, Reason.NETWORK, note="the server closed two connections in a row"))
-        return connection
-
-    def _finished(self, job: Claimed, outcome: Outcome) -> None:
-        self.finished += 1
-        self.engine.finish(job, outcome)
-
-    async def _usable(self, job: Claimed, connection: Connection | None) -> Connection | None:
-        if connection is not None:
-            if not connection.broken and connection.sent < MESSAGES_A_CONNECTION:
-                return connection
-            self._dropped()
-            await connection.quit()
-        reached = await self.engine.dialer.open(self.domain)
-        if isinstance(reached, Connection):
-            self.connected += 1
-            self.closed, self.failures = None, 0
-            return reached
-        if self.connected:
-            # The others still have connections: this server takes no more at once.
-            self.cap = max(1, self.connected)
-            self.queue.appendleft(job)
-            return None
-        self._close(reached)
-        self.queue.appendleft(job)
-        self._defer_all()
+        wanted = int(min(max(2 * self.rate, SMALLEST_ROOM), LARGEST_ROOM))
+        waiting = self.in_hand
+        if waiting <= wanted // 2:
+            return LaneWish(self.domain, wanted - waiting, self.after)
+        if self.rung != self.answered and time.monotonic() > self.claimed_at + BELL_SECONDS:
+            return LaneWish(self.domain, ACCOUNTS_A_CLAIM, self.after, each=1)
         return None
 
-    def _dropped(self) -> None:
-        self.connected -= 1
+    def claimed(self, wish: LaneWish, jobs: list[Claimed], rung: int) -> None:
+        """What came of a wish that was made when the bell had rung `rung` times."""
+        accounts = {job.account_id for job in jobs}
+        wrapped = wish.after == 0
+        self.claimed_at = time.monotonic()
+        self.after = max(accounts) if len(accounts) >= ACCOUNTS_A_CLAIM else 0
+        if wrapped and self.after == 0:
+            self.answered = rung
+        # Fewer than wanted means there is no more, unless a bell rang meanwhile or accounts were skipped.
+        skipped = self.after > 0 or not wrapped or wish.each == 1
+        self.more = len(jobs) >= wish.room or self.rung != rung or skipped
+        self.put(jobs)
 
-    def _close(self, closed: Closed) -> None:
-        self.closed = closed
-        self.failures += 1
-        first = min(settings.RETRY[0], 120.0)
-        self.closed_until = time.monotonic() + min(first * 2 ** (self.failures - 1), LONGEST_PAUSE)
-        self.cap = settings.LANE_CONNECTIONS
+    @property
+    def forgettable(self) -> bool:
+        mail = self.in_hand or self.in_flight or self.more
+        return not (mail or self.routing or self.no_way.why or self.closure.why)
 
-    def _defer_all(self) -> None:
-        """Mail for a closed destination is Deferred with its last error, never left Accepted."""
-        if self.closed is None:
+    @property
+    def in_hand(self) -> int:
+        """Claimed, and not yet on a connection."""
+        return len(self.arrivals) + self.queued
+
+    def tick(self, seconds: float) -> None:
+        self.rate = 0.5 * self.rate + 0.5 * self.finished / seconds
+        self.finished = 0
+        self.no_way.forget()
+        self.move()
+
+    # The way.
+
+    def put(self, jobs: Iterable[Claimed]) -> None:
+        self.arrivals.extend(jobs)
+        self.move()
+
+    def move(self) -> None:
+        """Send what has arrived on, as far as the way is known and open."""
+        if not self.arrivals or self.routing is not None:
             return
-        not_before = max(0.0, self.closed_until - time.monotonic())
-        while self.queue:
-            self.engine.finish(self.queue.popleft(), self.closed.outcome, absent=self.closed.absent, pause=not_before)
+        shut = self.no_way if self.no_way.left else self.closure
+        if shut.left:
+            self.defer(self._leave(), shut)
+        elif self.traffic is None or time.monotonic() > self.routed_until:
+            self.find_way()
+        elif self.traffic.barred:
+            self.engine.give_back(self._leave())
+        elif self.closure.why is None:
+            self.traffic.put(self, self._leave())
+        elif not self.closure.probing:
+            self.closure.probe()
+            self.traffic.put(self, [self.arrivals.pop(0)])
+
+    def find_way(self) -> None:
+        if self.routing is None:
+            self.routing = asyncio.create_task(self._find_way())
+
+    async def _find_way(self) -> None:
+        try:
+            servers = await self.engine.dialer.router.servers(self.domain)
+            self.routed_until = time.monotonic() + ROUTE_SECONDS
+            if isinstance(servers, Unroutable):
+                self.traffic = None
+                self.no_way.shut(Closed(servers.outcome, servers.absent))
+            else:
+                self.no_way.reopen()
+                self.hosts = {(server.host, server.port) for server in servers}
+                self.traffic = self.engine.traffic_of(self.domain, servers)
+                self.closure = self.traffic.closure(servers)
+        except Exception:
+            log.exception("the way to %s was not found", self.domain)
+            for job in self._leave():
+                self.engine.release(job)
+        self.routing = None
+        self.move()
+
+    def accepts(self, connection: Connection) -> bool:
+        """Whether a connection, opened for whatever domain, leads to a mail host of this one."""
+        return (connection.server.host, connection.server.port) in self.hosts
+
+    def defer(self, jobs: Iterable[Claimed], shut: Closure) -> None:
+        """Mail for a closed destination is Deferred with its last error, never left Accepted."""
+        assert shut.why is not None
+        for job in jobs:
+            self.engine.finish(job, shut.why.outcome, absent=shut.why.absent, pause=shut.left)
+
+    def shut(self) -> None:
+        """The closure has been shut: what waits here waits in vain."""
+        self.defer(self._leave(), self.closure)
+
+    def _leave(self) -> list[Claimed]:
+        leaving, self.arrivals = self.arrivals, []
+        return leaving
