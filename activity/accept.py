@@ -31,7 +31,7 @@ BATCH_BYTES = 4_000_000
 GATHER = 0.003
 
 LOCK_USAGE = """
-SELECT usage.account_id, usage.used, plan.monthly_quota
+SELECT usage.account_id, usage.used, plan.monthly_quota, plan.give_up_hours
 FROM billing_usage usage
 JOIN billing_account account ON account.id = usage.account_id
 JOIN billing_plan plan ON plan.id = account.plan_id
@@ -65,17 +65,17 @@ async def accept(connection: AsyncConnection[Any], arrivals: Sequence[Arrival]) 
     Raises psycopg.Error when nothing was committed.
     """
     now = dt.datetime.now(dt.UTC)
-    batch = Batch(now, dt.timedelta(seconds=settings.GIVE_UP))
+    batch = Batch(now)
     period = period_of(now)
     async with connection.transaction():
         quotas = await _lock_usage(connection, sorted({arrival.account_id for arrival in arrivals}), period)
         verdicts = []
         for arrival in arrivals:
-            used, limit = quotas.get(arrival.account_id, (0, 0))
+            used, limit, hours = quotas.get(arrival.account_id, (0, 0, None))
             used += batch.spent.get(arrival.account_id, 0)
             wanted = len(arrival.recipients)
             refusal = quota_refusal(used, limit, period) if wanted and used + wanted > limit else None
-            batch.add(arrival, refusal)
+            batch.add(arrival, refusal, dt.timedelta(seconds=settings.GIVE_UP if hours is None else hours * 3600))
             verdicts.append(refusal)
         await _write(connection, batch, period)
     bell.ring(batch.domains)
@@ -84,14 +84,14 @@ async def accept(connection: AsyncConnection[Any], arrivals: Sequence[Arrival]) 
 
 async def _lock_usage(
     connection: AsyncConnection[Any], accounts: list[int], period: dt.date
-) -> dict[int, tuple[int, int]]:
-    """{account: (emails used this month, emails allowed)}, locked until the commit."""
+) -> dict[int, tuple[int, int, int | None]]:
+    """{account: (emails used this month, emails allowed, hours until we give up or None)}, locked until the commit."""
     for _ in range(2):
         rows = await (await connection.execute(LOCK_USAGE, [accounts, period])).fetchall()
         if len(rows) == len(accounts):
             break
         await connection.execute(MAKE_USAGE, [accounts, period])
-    return {account: (used, limit) for account, used, limit in rows}
+    return {account: (used, limit, hours) for account, used, limit, hours in rows}
 
 
 async def _write(connection: AsyncConnection[Any], batch: Batch, period: dt.date) -> None:

@@ -16,6 +16,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from uuid_utils.compat import uuid7
 
+from activity.acquaintances import Acquaintance as Acquaintance
 from activity.addresses import normalised
 from activity.destinations import DestinationRule as DestinationRule
 from activity.figures import Rollup as Rollup

@@ -48,7 +48,7 @@ WITH attempt AS (
         AS attempt({", ".join(name for name, _ in FIELDS)})
 ), moved AS (
     UPDATE activity_recipient r
-    SET status = attempt.status, reason = attempt.reason, reply = attempt.reply,
+    SET status = attempt.status, reason = attempt.reason, reply = coalesce(nullif(attempt.reply, ''), r.reply),
         next_attempt_at = attempt.next_attempt_at
     FROM attempt
     WHERE r.id = attempt.id AND r.id >= %(oldest)s AND r.attempt = attempt.attempt AND r.next_attempt_at IS NOT NULL

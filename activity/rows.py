@@ -64,25 +64,25 @@ COLUMNS = {
 class Batch:
     """The rows of one transaction, table by table."""
 
-    def __init__(self, now: dt.datetime, give_up: dt.timedelta) -> None:
+    def __init__(self, now: dt.datetime) -> None:
         self.now = now
-        self.give_up = give_up
         self.rows: dict[str, list[tuple[Any, ...]]] = {table: [] for table in COLUMNS}
         self.spent: dict[int, int] = {}
         self.domains: set[str] = set()
 
-    def add(self, arrival: Arrival, refusal: Refusal | None) -> None:
+    def add(self, arrival: Arrival, refusal: Refusal | None, give_up: dt.timedelta) -> None:
+        """`give_up` is how long after now its attempts end."""
         refused = list(arrival.refused)
         if refusal is not None:
             refused += [(address, refusal) for address in arrival.recipients]
         self._message(arrival)
         for address, each in refused:
-            self._recipient(arrival, address, each)
+            self._recipient(arrival, address, each, give_up)
         if refusal is not None or not arrival.recipients:
             return
         self.rows["activity_messagecontent"].append((arrival.id, arrival.read_body()))
         for address in arrival.recipients:
-            self._recipient(arrival, address, None)
+            self._recipient(arrival, address, None, give_up)
         self.spent[arrival.account_id] = self.spent.get(arrival.account_id, 0) + len(arrival.recipients)
 
     def _message(self, arrival: Arrival) -> None:
@@ -104,11 +104,11 @@ class Batch:
             )
         )
 
-    def _recipient(self, arrival: Arrival, address: str, refusal: Refusal | None) -> None:
+    def _recipient(self, arrival: Arrival, address: str, refusal: Refusal | None, give_up: dt.timedelta) -> None:
         key = recipient_id_for(arrival.id)
         status, reason, reply, code, enhanced, stage = Status.ACCEPTED.value, "", "", 250, "2.0.0", "end_of_data"
         due: dt.datetime | None = self.now
-        give_up_at: dt.datetime | None = self.now + self.give_up
+        give_up_at: dt.datetime | None = self.now + give_up
         if refusal is not None:
             status, reason, reply = Status.REJECTED.value, str(refusal.reason), one_line(refusal.reply)
             code, enhanced, stage = refusal.code, refusal.enhanced, refusal.stage

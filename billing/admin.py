@@ -74,7 +74,7 @@ class MembershipAdmin(admin.ModelAdmin):
 
 @admin.register(Plan)
 class PlanAdmin(admin.ModelAdmin):
-    list_display = ("name", "monthly_quota", "history_days")
+    list_display = ("name", "monthly_quota", "history_days", "retry_schedule", "give_up_hours")
     search_fields = ("name",)
     ordering = ("monthly_quota",)
 

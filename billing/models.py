@@ -10,9 +10,12 @@ from django.contrib.auth.models import (
     PermissionsMixin,
 )
 from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+
+from billing import durations
 
 
 class UserManager(BaseUserManager["User"]):
@@ -48,12 +51,37 @@ class User(AbstractBaseUser, PermissionsMixin):
         return self.email
 
 
+def valid_schedule(text: str) -> None:
+    try:
+        steps = durations.schedule(text)
+    except ValueError:
+        raise ValidationError(_("Write durations separated by commas, such as 5m,15m,1h.")) from None
+    if min(steps) < 1:
+        raise ValidationError(_("Leave at least a second between two attempts."))
+
+
 class Plan(models.Model):
-    """What an account may do: its quota a month and how long its history stays visible."""
+    """What an account may do: its quota a month, how long its history stays visible, how long its mail is retried."""
 
     name = models.CharField(_("name"), max_length=60, unique=True)
     monthly_quota = models.PositiveIntegerField(_("emails a month"))
     history_days = models.PositiveSmallIntegerField(_("days of history"), default=45)
+    # Empty: those of the settings.
+    retry_schedule = models.CharField(
+        _("retry schedule"),
+        max_length=200,
+        blank=True,
+        db_default="",
+        validators=[valid_schedule],
+        help_text=_("Waits between attempts, such as 5m,15m,1h; the last one repeats."),
+    )
+    give_up_hours = models.PositiveSmallIntegerField(
+        _("hours until we give up"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(14 * 24)],
+        help_text=_("Counts for mail accepted from now on."),
+    )
 
     class Meta:
         verbose_name = _("plan")

@@ -5,14 +5,12 @@ remembered problem into a Django system-check error, so that an operator sees al
 """
 
 import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 
-DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?")
-SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
+from billing import durations
 
 
 @dataclass(frozen=True)
@@ -71,15 +69,13 @@ class Environment:
         return self.parsed(name, default, "yes or no", parse)
 
     def seconds(self, name: str, default: str) -> float:
-        return self.parsed(name, duration(default), "a duration such as 90s, 5m or 48h", duration)
+        wanted = "a duration such as 90s, 5m or 48h"
+        return self.parsed(name, durations.duration(default), wanted, durations.duration)
 
     def schedule(self, name: str, default: str) -> list[float]:
         """Durations separated by commas, in seconds."""
-
-        def parse(raw: str) -> list[float]:
-            return [duration(part) for part in raw.split(",")]
-
-        return self.parsed(name, parse(default), "durations separated by commas, such as 5m,15m,1h", parse)
+        wanted = "durations separated by commas, such as 5m,15m,1h"
+        return self.parsed(name, durations.schedule(default), wanted, durations.schedule)
 
     def routes(self, name: str) -> dict[str, tuple[str, int]]:
         """`dest.test=127.0.0.1:10026,*=smarthost:25` as {domain or "*": (host, port)}."""
@@ -97,6 +93,14 @@ class Environment:
 
         return self.parsed(name, None, "an IP address with an optional port, such as 127.0.0.1:5300", parse)
 
+    def addresses(self, name: str) -> dict[int, str]:
+        """`192.0.2.7,2001:db8::7` as {IP version: address}."""
+
+        def parse(raw: str) -> dict[int, str]:
+            return {address.version: str(address) for address in map(ip_address, raw.replace(",", " ").split())}
+
+        return self.parsed(name, {}, "an IP address, or one of each family, separated by a comma", parse)
+
     def networks(self, name: str) -> list[IPv4Network | IPv6Network]:
         def parse(raw: str) -> list[IPv4Network | IPv6Network]:
             return [ip_network(part.strip()) for part in raw.split(",")]
@@ -105,14 +109,6 @@ class Environment:
 
     def folder(self, name: str, default: Path) -> Path:
         return Path(self.text(name, str(default))).expanduser().absolute()
-
-
-def duration(raw: str) -> float:
-    """`90`, `90s`, `5m`, `48h` or `7d` in seconds."""
-    match = DURATION.fullmatch(raw.strip())
-    if match is None:
-        raise ValueError(raw)
-    return float(match[1]) * SECONDS[match[2]]
 
 
 def host_port(raw: str, default_port: int = 25) -> tuple[str, int]:

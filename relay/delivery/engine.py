@@ -5,7 +5,6 @@ PostgreSQL is asked when a bell rings, when a lane runs low, and every few secon
 
 import asyncio
 import contextlib
-import dataclasses
 import datetime as dt
 import logging
 import os
@@ -22,16 +21,17 @@ from activity.destinations import Rule, rule_for, rules
 from activity.lanes import due_by_lane
 from activity.outcome import Attempt, Outcome
 from activity.pool import open_pool
-from activity.reasons import Reason
+from activity.schedules import own_schedules
 from activity.status import Status
 from relay import metrics
+from relay.delivery.acquainted import Acquainted
 from relay.delivery.attempt import Dialer
 from relay.delivery.claimer import Claimer
 from relay.delivery.contents import Contents
 from relay.delivery.lane import Lane
 from relay.delivery.noticeboard import Noticeboard
 from relay.delivery.recorder import Recorder
-from relay.delivery.retry import next_attempt
+from relay.delivery.retry import settle
 from relay.delivery.route import Router, Server, site_of
 from relay.delivery.shared_slots import SharedSlots
 from relay.delivery.slots import Slots
@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS = 5.0
 RENEW_SECONDS = 20.0
 RULES_SECONDS = 5.0
+SCHEDULES_SECONDS = 30.0
+ACQUAINTED_SECONDS = 20.0
 NOTICE_SECONDS = 2.0
 METRICS_SECONDS = 15.0
 TICK_SECONDS = 1.0
@@ -55,6 +57,8 @@ class Engine:
         self.lanes: dict[str, Lane] = {}
         self.traffic: dict[str, Traffic] = {}
         self.rules: Sequence[Rule] = ()
+        # Accounts whose plan has a retry schedule of its own.
+        self.schedules: dict[int, Sequence[float]] = {}
         self.connected = 0
         # Deliverer processes that are alive, this one included.
         self.processes = 1
@@ -83,12 +87,15 @@ class Engine:
         self.noticeboard = Noticeboard(self)
         self.pool = await open_pool(4, "deliverer")
         self.contents = Contents(self.pool)
-        self.dialer = Dialer(Router())
+        self.acquainted = Acquainted(self.pool)
+        self.dialer = Dialer(Router(took_mail=self.acquainted.took_mail))
         self.claimer = Claimer(self)
         self.holds, self.release = self.claimer.holds, self.claimer.release
         self.recorder = Recorder(self.pool, lambda: self.claimer.oldest, self._most_unwritten, self._recorded)
         steps: tuple[tuple[Callable[[], Awaitable[None]], float], ...] = (
             (self._learn_rules, RULES_SECONDS),
+            (self._learn_schedules, SCHEDULES_SECONDS),
+            (self.acquainted.write, ACQUAINTED_SECONDS),
             (self.claimer.look, LOOK_SECONDS),
             (self.claimer.renew, RENEW_SECONDS),
             (self.noticeboard.publish, NOTICE_SECONDS),
@@ -124,6 +131,7 @@ class Engine:
         with contextlib.suppress(TimeoutError, psycopg.Error, OSError):
             async with asyncio.timeout(1.5):
                 await self.recorder.flush()
+                await self.acquainted.write()
                 async with self.pool.connection() as connection:
                     await hand_back(connection, in_hand, self.claimer.oldest)
         self.recorder.close()
@@ -183,6 +191,10 @@ class Engine:
                 traffic.follow(by_name.get(traffic.site))
             self._route_anew()
 
+    async def _learn_schedules(self) -> None:
+        async with self.pool.connection() as connection:
+            self.schedules = await own_schedules(connection)
+
     def _route_anew(self) -> None:
         for traffic in self.traffic.values():
             for job in traffic.withdraw():
@@ -208,7 +220,10 @@ class Engine:
 
     def finish(self, job: Claimed, outcome: Outcome, *, absent: bool = False, pause: float = 0.0) -> None:
         """An attempt ended: decide whether there is a next one, and hand both to the recorder."""
-        attempt = settle(job, outcome, _now(), absent=absent, pause=pause)
+        schedule = self.schedules.get(job.account_id)
+        attempt = settle(job, outcome, _now(), schedule=schedule, absent=absent, pause=pause)
+        if outcome.status == Status.DELIVERED:
+            self.acquainted.delivered(job.domain)
         self.recorder.add(attempt)
         traffic = self.lane(job.domain).traffic
         metrics.attempted(attempt, job, traffic.provider if traffic is not None else "other")
@@ -239,32 +254,6 @@ class Engine:
     def _most_unwritten(self) -> int:
         """No connection is more than one transaction ahead of what is written."""
         return max(10, 2 * self.connected)
-
-
-def settle(job: Claimed, outcome: Outcome, now: dt.datetime, *, absent: bool = False, pause: float = 0.0) -> Attempt:
-    """The attempt with its next one, or with the bounce it becomes when there is no next one.
-
-    `absent`: DNS says the domain does not exist, which counts when two attempts in a row have seen it.
-    """
-    due = None
-    if absent and job.attempt > 1 and job.reason == Reason.DOMAIN_NOT_FOUND:
-        outcome = _as(outcome, Status.HARD_BOUNCE, Reason.DOMAIN_NOT_FOUND)
-    elif outcome.status == Status.DEFERRED:
-        not_before = now + dt.timedelta(seconds=pause)
-        due = next_attempt(now, job.attempt, job.give_up_at, settings.RETRY, not_before=not_before)
-        if due is None:
-            outcome = _expired(job, outcome)
-    return Attempt(job.id, job.attempt, outcome, now, due)
-
-
-def _expired(job: Claimed, outcome: Outcome) -> Outcome:
-    """The last thing a server said is what explains the bounce, even if this attempt reached none."""
-    text = outcome.text or job.reply
-    return _as(outcome, Status.SOFT_BOUNCE, Reason.EXPIRED, text=text)
-
-
-def _as(outcome: Outcome, status: Status, reason: Reason, text: str | None = None) -> Outcome:
-    return dataclasses.replace(outcome, status=status, reason=reason, text=outcome.text if text is None else text)
 
 
 def _now() -> dt.datetime:
