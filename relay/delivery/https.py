@@ -79,8 +79,8 @@ def _text(raw: bytes) -> str:
     # RFC 8461 3.3: redirects are not followed, and nothing but 200 will do.
     if response.status != 200:
         raise Unusable(f"HTTP status {response.status}")
-    if response.headers.get_content_type() != "text/plain":
-        raise Unusable(f"content type {response.headers.get_content_type()[:80]}")
+    if "Content-Type" not in response.headers or response.headers.get_content_type() != "text/plain":
+        raise Unusable("not of type text/plain")
     if len(body) > MOST_BYTES:
         raise Unusable("the text is too long")
     return body.decode()

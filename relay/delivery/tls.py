@@ -4,10 +4,12 @@ Opportunistic (RFC 7435): no certificate makes the handshake fail, for clear tex
 was valid is found out afterwards from the chain that the server showed. Where a policy demands TLS, OpenSSL verifies.
 """
 
+import contextlib
 import datetime as dt
 import logging
 import ssl
 import time
+import warnings
 from collections import OrderedDict
 from collections.abc import Iterable
 from ipaddress import ip_address
@@ -28,7 +30,7 @@ class Encryption:
     def __init__(self, authorities: ssl.SSLContext | None = None) -> None:
         self.verifying = authorities or ssl.create_default_context()
         self.opportunistic = _opportunistic()
-        roots = list(_roots(self.verifying))
+        roots = _roots(self.verifying)
         self.store = Store(roots) if roots else None
         self.broken: OrderedDict[str, tuple[float, str]] = OrderedDict()
 
@@ -96,14 +98,19 @@ def _opportunistic() -> ssl.SSLContext:
     return context
 
 
-def _roots(context: ssl.SSLContext) -> Iterable[x509.Certificate]:
+def _roots(context: ssl.SSLContext) -> list[x509.Certificate]:
     """The authorities a context trusts; OpenSSL loads those of a folder only when it needs them."""
     ders = context.get_ca_certs(binary_form=True)
     folder = ssl.get_default_verify_paths().capath
     if not ders and folder:
         ders = [ssl.PEM_cert_to_DER_cert(path.read_text("ascii")) for path in sorted(Path(folder).glob("*.[0-9]"))]
-    for der in ders:
-        yield x509.load_der_x509_certificate(der)
+    roots: list[x509.Certificate] = []
+    # Some authorities of long ago have serial numbers that the library does not like.
+    with warnings.catch_warnings(action="ignore"):
+        for der in ders:
+            with contextlib.suppress(ValueError):
+                roots.append(x509.load_der_x509_certificate(der))
+    return roots
 
 
 def _subject(host: str) -> x509.DNSName | x509.IPAddress:
