@@ -1,4 +1,4 @@
-"""The only writer of suppression lists: bounces and complaints, entries by hand, imports, and removals with a reason."""
+"""The only writer of suppression lists: bounces, complaints, entries by hand, imports, removals with a reason."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -38,6 +38,9 @@ app.conf.update(
     beat_schedule={
         "slices": {"task": "relay.keep_slices", "schedule": 3600.0},
         "reports": {"task": "relay.sweep_reports", "schedule": 30.0},
+        # One that could not begin in time is not worth running: the next one does the same.
+        "figures": {"task": "relay.roll_up", "schedule": 10.0, "options": {"expires": 10}},
+        "expired": {"task": "relay.drop_expired", "schedule": 3600.0},
     },
 )
 app.set_default()
