@@ -10,8 +10,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from activity.advice import Answer, answer, reason_label
-from activity.models import Message, Recipient, StatusEvent
+from activity.models import Message, Recipient, StatusEvent, Suppression
+from activity.reports import NOTES
 from activity.status import Status
+from activity.suppressed import suppression_of
 from domains.models import SmtpCredential
 
 # How often the page of an email looks for news, in seconds; a Delivered email may still bounce.
@@ -45,7 +47,14 @@ class Line:
 
     @property
     def label(self) -> str:
-        return str(Status(self.event.status).label) if self.event.status in Status else _("Note")
+        if self.event.status in Status:
+            return str(Status(self.event.status).label)
+        return str(NOTES.get(self.event.note, _("Note")))
+
+    @property
+    def note(self) -> str:
+        """Words of our own; what marks the note of a report stands in the label."""
+        return "" if self.event.note in NOTES else self.event.note
 
     @property
     def sentence(self) -> str:
@@ -120,9 +129,16 @@ class Story:
         """Seconds until the page should look again; 0 when the status never changes any more."""
         return REFRESH.get(Status(self.recipient.status), 0)
 
+    @cached_property
+    def suppression(self) -> Suppression | None:
+        """Why nothing goes to this address any more."""
+        return suppression_of(self.recipient.account_id, self.recipient.address)
+
     @property
     def version(self) -> str:
-        facts = repr((self.recipient.attempt, self.recipient.status, self.overdue, [event.id for event in self.events]))
+        suppressed = self.suppression.pk if self.suppression else 0
+        events = [event.id for event in self.events]
+        facts = repr((self.recipient.attempt, self.recipient.status, self.overdue, suppressed, events))
         return hashlib.blake2s(facts.encode(), digest_size=8).hexdigest()
 
     @cached_property

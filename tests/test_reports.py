@@ -10,6 +10,7 @@ from django.utils import timezone
 from activity import reports
 from activity.models import InboundReport, Recipient, StatusEvent
 from activity.status import Status
+from activity.story import Story
 from relay import returnpath
 from relay.bounces import attribution
 from relay.simulator.reports import REPORTS, Report
@@ -353,3 +354,9 @@ def test_what_the_remote_said_is_cleaned_before_it_is_stored(email):
     assert len(email.reply) <= 1000
     assert "\x00" not in email.reply
     assert "\n" not in report.conclusion
+
+
+def test_the_history_names_a_note_in_words(email):
+    understood(simulated(email, Report.COMPLAINT), return_path_of(email))
+    line = next(line for line in Story(Recipient.objects.get(id=email.id)).lines if not line.event.status)
+    assert (line.label, line.note, line.reply) == ("Marked as spam by its reader", "", "Feedback-Type: abuse")
