@@ -9,7 +9,20 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils.functional import cached_property
 
-from activity.models import InboundReport, Message, MessageContent, Recipient, StatusEvent, Suppression
+from activity.acquaintances import Acquaintance
+from activity.addresses import normalised
+from activity.models import (
+    DestinationRule,
+    InboundReport,
+    Message,
+    MessageContent,
+    Recipient,
+    StatusEvent,
+    Suppression,
+    SuppressionRemoval,
+)
+from activity.retry_now import MOST, retry_now
+from activity.status import Status
 
 
 class NewestPaginator(Paginator):
@@ -75,10 +88,22 @@ class RecipientAdmin(MailAdmin):
     list_display = ("at", "address", "status", "reason", "account", "attempt", "next_attempt_at")
     list_display_links = ("at", "address")
     list_select_related = ("account",)
-    search_help_text = "A whole address, or the id of an email"
+    search_help_text = "A whole address, the id of an email, or a destination domain for all that still waits"
+    actions = ("retry",)
 
     def search_text(self, queryset: QuerySet[Recipient], text: str) -> QuerySet[Recipient]:
-        return queryset.filter(address__iexact=text)
+        if "@" in text:
+            return queryset.filter(address__iexact=text)
+        return queryset.filter(domain=text.lower(), next_attempt_at__isnull=False)
+
+    def has_retry_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("activity.change_recipient")
+
+    @admin.action(description="Retry now what is Deferred", permissions=["retry"])
+    def retry(self, request: HttpRequest, recipients: QuerySet[Recipient]) -> None:
+        ids = list(recipients.filter(status=Status.DEFERRED).values_list("id", flat=True)[:MOST])
+        asked = retry_now(ids, "an operator")
+        self.message_user(request, f"{asked} due now; the others are final, under way, or due already.")
 
 
 @admin.register(Message)
@@ -114,6 +139,16 @@ class StatusEventAdmin(MailAdmin):
         return None
 
 
+@admin.register(Acquaintance)
+class AcquaintanceAdmin(MailAdmin):
+    list_display = ("domain", "last_delivered_on")
+    ordering = ("domain",)
+    search_help_text = "A whole destination domain"
+
+    def search_text(self, queryset: QuerySet[Acquaintance], text: str) -> QuerySet[Acquaintance]:
+        return queryset.filter(domain=text.lower())
+
+
 @admin.register(InboundReport)
 class InboundReportAdmin(MailAdmin):
     list_display = ("at", "kind", "rcpt_to", "recipient_id", "understood_at", "conclusion")
@@ -133,3 +168,28 @@ class SuppressionAdmin(admin.ModelAdmin):
     ordering = ("-id",)
     paginator = NewestPaginator
     show_full_result_count = False
+
+
+@admin.register(DestinationRule)
+class DestinationRuleAdmin(admin.ModelAdmin):
+    list_display = (
+        "name",
+        "domains",
+        "mx_suffixes",
+        "connections",
+        "messages_per_connection",
+        "messages_a_minute",
+        "paused_at",
+    )
+    search_fields = ("name", "note")
+
+
+@admin.register(SuppressionRemoval)
+class SuppressionRemovalAdmin(MailAdmin):
+    list_display = ("removed_at", "address", "cause", "account", "removed_by", "reason")
+    list_display_links = ("removed_at", "address")
+    list_select_related = ("account", "removed_by")
+    search_help_text = "A whole address"
+
+    def search_text(self, queryset: QuerySet[SuppressionRemoval], text: str) -> QuerySet[SuppressionRemoval]:
+        return queryset.filter(address=normalised(text))

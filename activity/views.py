@@ -3,12 +3,13 @@
 from uuid import UUID
 
 from django.http import HttpResponse
-from django.shortcuts import get_object_or_404, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
-from django.views.decorators.http import require_safe
+from django.views.decorators.http import require_POST, require_safe
 
 from activity.listing import Page, Search
 from activity.models import Recipient
+from activity.retry_now import retry_now
 from activity.status import Status
 from activity.story import Story
 from billing.access import MemberRequest, member
@@ -60,3 +61,16 @@ def email(request: MemberRequest, pk: UUID) -> HttpResponse:
         return HttpResponse(status=204)
     part = part_of(request, {"email"})
     return render(request, f"activity/email.html{part}", {"story": story, "recipient": recipient})
+
+
+@require_POST
+@member
+def retry_email(request: MemberRequest, pk: UUID) -> HttpResponse:
+    """The email's page as it is afterwards; one that is under way or final stays as it was."""
+    recipient = get_object_or_404(Recipient.objects.of(request.account), pk=pk)
+    retry_now([recipient.pk], request.user.email)
+    part = part_of(request, {"email"})
+    if not part:
+        return redirect("activity:email", pk)
+    recipient.refresh_from_db()
+    return render(request, f"activity/email.html{part}", {"story": Story(recipient), "recipient": recipient})
