@@ -15,6 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from activity.status import Status
+from domains.keys import make_private_key
+from domains.models import DkimKey
 from relay.delivery.attempt import Closed, Dialer, hand_over
 from relay.delivery.contents import Prepared
 from relay.delivery.route import Server
@@ -23,7 +25,9 @@ from relay.delivery.tls import MOST_BROKEN, Encryption
 from relay.delivery.wire import MOST_LINES, Reply, TimeOuts, Trouble
 from relay.simulator.script import BROKEN_TLS, DROP, DROP_AFTER_REPLY, HANG, Fault, script
 from relay.simulator.server import Simulator
+from tests import delivering
 from tests.authority import DAY, Authority
+from tests.factories import make_account, make_domain
 
 CORPORA = Path(__file__).resolve().parents[2] / "shared" / "corpora"
 SHORT = TimeOuts(0.4, 0.4, 0.4, 0.4, 0.4, 0.4)
@@ -405,6 +409,17 @@ async def test_a_refused_starttls_goes_on_in_clear_text_over_the_same_connection
         connection = await dialer(simulator.port).open("dest.test")
         assert connection.tls == "no TLS: the server refused STARTTLS (454)"
         assert (await sent(connection)).code == 250
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_email_tells_how_it_was_encrypted(authority):
+    domain = make_domain(make_account(), "boutique.example")
+    DkimKey.objects.create(domain=domain, slot=1, active=True, private_key=make_private_key())
+    with delivering.simulated(ssl_context=authority.server("127.0.0.1")), delivering.engine_running():
+        email = delivering.accepted_email(domain)
+        delivering.wait_until_final(email)
+    (line,) = delivering.lines(email, "delivered")
+    assert line.tls == "TLS 1.3, TLS_AES_256_GCM_SHA384, certificate not verified: issuer not trusted"
 
 
 def test_hosts_with_broken_tls_are_forgotten_after_three_days_and_never_too_many(monkeypatch):

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 MOST_DOMAINS = 50_000
 LOOK_UP_SECONDS = 3.0
+MOST_IN_FLIGHT = 250
 # How soon the record is looked at again: of a domain that has one, that has none, and where that is not known.
 RECORD_SECONDS = 300.0
 NO_RECORD_SECONDS = 3600.0
@@ -129,6 +130,7 @@ class Policies:
         self.fetch = fetch or https.Client(resolver).get_text
         self.known: OrderedDict[str, Known] = OrderedDict()
         self.looking: dict[str, asyncio.Task[None]] = {}
+        self.places = asyncio.Semaphore(MOST_IN_FLIGHT)
 
     async def policy(self, domain: str) -> Policy | None:
         """The policy in force; None if there is none, or if it could never be fetched (RFC 8461 3.3)."""
@@ -150,7 +152,8 @@ class Policies:
 
     async def _look(self, domain: str, known: Known) -> None:
         try:
-            async with asyncio.timeout(LOOK_UP_SECONDS):
+            # The time counts from when it is this question's turn: a crowd must not look like a DNS that is silent.
+            async with self.places, asyncio.timeout(LOOK_UP_SECONDS):
                 identity = await self._record(domain)
         except (dns.exception.DNSException, OSError, ValueError) as error:
             log.debug("MTA-STS record of %s: %s", domain, error)
