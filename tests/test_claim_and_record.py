@@ -257,7 +257,8 @@ def plan_of(statement, values):
 
 def test_the_hot_statements_walk_indexes_and_never_a_whole_table():
     held = [Claimed(EVER, EVER, 1, "", "", 1, timezone.now(), "", "", None, "", 0, False)]
-    wish = {"domains": ["dest.example"], "rooms": [5], "after": [0], "accounts": 32, "lease": LEASE, "oldest": EVER}
+    wish = {"domains": ["dest.example"], "rooms": [5], "after": [0], "each": [5], "accounts": 32}
+    wish |= {"lease": LEASE, "oldest": EVER}
     plans = {
         "claim": plan_of(CLAIM, wish),
         "due lanes": plan_of(DUE_LANES, {"oldest": EVER}),
