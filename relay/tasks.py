@@ -7,6 +7,7 @@ from uuid import UUID
 
 from celery import shared_task
 from django.conf import settings
+from django.utils import timezone
 
 from activity import bell, slices
 
@@ -22,9 +23,14 @@ def deliver(domain: str) -> None:
 
 @shared_task(name="relay.keep_slices")
 def keep_slices() -> None:
-    """Slices ahead of time, and an end to those whose retention is over."""
+    """Slices ahead of time, and an end to what has been kept long enough, the log-in log included."""
+    from activity import acquaintances
+    from domains import logins
+
     slices.ensure()
     slices.drop_expired(settings.RETENTION_DAYS)
+    logins.drop_expired(settings.RETENTION_DAYS)
+    acquaintances.forget_old(timezone.now().date())
 
 
 @shared_task(name="relay.understand_report")
@@ -43,3 +49,20 @@ def sweep_reports() -> None:
     from relay.bounces.attribution import Reading
 
     reports.settle_waiting(Reading)
+
+
+@shared_task(name="relay.roll_up")
+def roll_up() -> None:
+    """The Dashboard's figures of the hours that may have changed."""
+    from activity import rollup
+
+    rollup.roll_up()
+
+
+@shared_task(name="relay.drop_expired")
+def drop_expired() -> None:
+    """Suppressions whose time is over, and figures that nobody looks at any more."""
+    from activity import rollup, suppress
+
+    suppress.drop_expired()
+    rollup.drop_old()
