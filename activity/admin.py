@@ -155,6 +155,16 @@ class InboundReportAdmin(MailAdmin):
     list_display_links = ("at",)
     exclude = ("raw",)
     search_help_text = "The id of a report"
+    actions = ("again",)
+
+    def has_again_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("activity.change_inboundreport")
+
+    @admin.action(description="Understand again", permissions=["again"])
+    def again(self, request: HttpRequest, reports: QuerySet[InboundReport]) -> None:
+        """What was carried out before is not carried out twice."""
+        asked = InboundReport.objects.filter(id__in=reports.values("id")[:MOST]).update(understood_at=None)
+        self.message_user(request, f"{asked} will be understood again within the minute.")
 
 
 @admin.register(Suppression)

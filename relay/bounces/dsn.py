@@ -79,7 +79,9 @@ def said(block: dict[str, str], explain: str = "") -> tuple[Kind, Said]:
     outcome = {Kind.DELAYED: Status.DEFERRED, Kind.RELAYED: Status.DELIVERED}.get(kind, verdict.outcome)
     reason = "" if kind is Kind.RELAYED else verdict.reason
     host = _typed(block.get("remote-mta", "") or block.get("reporting-mta", ""))
-    return kind, Said(address, outcome, reason, verdict.enhanced or enhanced, verdict.text, final, verdict.code, host)
+    return kind, Said(
+        address, outcome, reason, verdict.enhanced or enhanced, verdict.text, final, verdict.code, host, verdict.rule
+    )
 
 
 def _kind(action: str, enhanced: str, diagnostic: str) -> Kind:

@@ -15,13 +15,17 @@ TYPE = re.compile(r"\s*(?:smtp|lmtp|x-[\w-]{1,30}|unknown)\s{0,5};", re.IGNORECA
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A bounce, soft or hard: what was tried in vain is final. `text` is the remote's own words."""
+    """A bounce, soft or hard: what was tried in vain is final.
+
+    `text` is the remote's own words, `rule` names the row of the reply table that decided.
+    """
 
     outcome: Status
     reason: str
     code: int
     enhanced: str
     text: str
+    rule: str
 
 
 def judged(diagnostic: str, status: str = "", explanation: str = "") -> Judgement:
@@ -37,7 +41,7 @@ def judged(diagnostic: str, status: str = "", explanation: str = "") -> Judgemen
     # A report of failure has waited out every temporary trouble: what is Deferred in delivery is soft here.
     hard = verdict.outcome is Status.HARD_BOUNCE
     outcome = Status.HARD_BOUNCE if hard else Status.SOFT_BOUNCE
-    return Judgement(outcome, str(verdict.reason or Reason.OTHER), reply.code, enhanced, own)
+    return Judgement(outcome, str(verdict.reason or Reason.OTHER), reply.code, enhanced, own, verdict.rule)
 
 
 def untyped(diagnostic: str) -> str:

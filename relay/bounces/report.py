@@ -22,7 +22,7 @@ class Said:
 
     `address` is the one we sent to, as far as the report tells (empty if it names nobody: a token tells); `final` the
     one where it ended (another, when mail is forwarded). `status` is an enhanced code (RFC 3463) or empty, `diagnostic`
-    the remote server's own words.
+    the remote server's own words. `rule` names the row of the reply table that judged them.
     """
 
     address: str
@@ -33,6 +33,7 @@ class Said:
     final: str = ""
     code: int = 0
     host: str = ""
+    rule: str = ""
 
 
 @dataclass(frozen=True, slots=True)

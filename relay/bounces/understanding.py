@@ -111,7 +111,16 @@ def _by_words(root: Part, notice: Notice) -> Report | None:
 def _said(address: str, words: str, notice: Notice, kind: Kind) -> Said:
     verdict = judged(words, "", notice.text)
     outcome = Status.DEFERRED if kind is Kind.DELAYED else verdict.outcome
-    return Said(address, outcome, verdict.reason, verdict.enhanced, untyped(verdict.text), address, verdict.code)
+    return Said(
+        address,
+        outcome,
+        verdict.reason,
+        verdict.enhanced,
+        untyped(verdict.text),
+        address,
+        verdict.code,
+        rule=verdict.rule,
+    )
 
 
 def _automatic(root: Part, notice: Notice) -> Report | None:
