@@ -7,6 +7,7 @@ from typing import Any
 from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MinValueValidator
 from django.db import models
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
@@ -21,10 +22,30 @@ FROM activity_destinationrule ORDER BY name
 AT_LEAST_ONE = [MinValueValidator(1)]
 
 
+class DestinationRuleQuerySet(models.QuerySet["DestinationRule"]):
+    def naming(self, domain: str) -> "DestinationRule | None":
+        return self.filter(domains__contains=[domain]).first()
+
+    def pause(self, domain: str) -> None:
+        """Nothing is sent to the domain until `resume`; a rule that names it among others pauses them all."""
+        rule = self.naming(domain) or self.model(name=domain, domains=[domain])
+        rule.paused_at = rule.paused_at or timezone.now()
+        rule.save()
+
+    def resume(self, domain: str) -> None:
+        """A rule that did nothing but pause goes, so that the rule for the domain's mail hosts holds again."""
+        rule = self.naming(domain)
+        if rule is not None and rule.only_pauses and rule.domains == [domain]:
+            rule.delete()
+        elif rule is not None:
+            rule.paused_at = None
+            rule.save()
+
+
 class DestinationRule(models.Model):
     """How mail to some destinations is sent; all that one rule matches counts as one. Empty: the relay's default."""
 
-    name = models.CharField(_("name"), max_length=100, unique=True)
+    name = models.CharField(_("name"), max_length=253, unique=True)
     domains = ArrayField(
         models.CharField(max_length=253),
         verbose_name=_("domains"),
@@ -48,6 +69,8 @@ class DestinationRule(models.Model):
     )
     paused_at = models.DateTimeField(_("paused since"), null=True, blank=True)
     note = models.TextField(_("note"), blank=True)
+
+    objects = DestinationRuleQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("rule for destinations")

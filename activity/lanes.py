@@ -30,7 +30,7 @@ SELECT lane.domain, counted.waiting, counted.due, counted.oldest FROM lane CROSS
     FROM (
         SELECT next_attempt_at FROM activity_recipient
         WHERE domain = lane.domain AND next_attempt_at IS NOT NULL AND id >= %(oldest)s LIMIT %(most)s
-    ) AS some
+    ) AS few
 ) AS counted
 WHERE lane.domain IS NOT NULL
 """

@@ -6,7 +6,7 @@ from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 
 from domains.urls import setup_urlpatterns
-from relay import views
+from relay import lanes, views
 
 # Here and not when Django starts: only the web process needs the admin in its memory.
 admin.autodiscover()
@@ -23,6 +23,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("log-out/", account.logout, name="account_logout"),
     path("password/", account.password_change, name="account_change_password"),
     path("inactive/", account.account_inactive, name="account_inactive"),
+    path("admin/lanes/", admin.site.admin_view(lanes.show), name="lanes"),
     path("admin/", admin.site.urls),
     path("healthz", views.healthz, name="healthz"),
 ]

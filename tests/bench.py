@@ -32,6 +32,9 @@ def arguments():
     parser.add_argument("--bytes", type=int, default=4096, dest="size")
     parser.add_argument("--rounds", type=int, default=2, help="the best one counts: the machine may be shared")
     parser.add_argument("--connections", type=int, default=20, help="to the destination")
+    parser.add_argument("--domains", type=int, default=1, help="destination domains that share the messages")
+    parser.add_argument("--slow", type=float, default=0.0, help="seconds before each answer of the destinations")
+    parser.add_argument("--dead", type=int, default=0, help="more domains, with a tenth of the messages, never connect")
     parser.add_argument("--peer", type=Path, help="the script that measures Postfix beside us")
     parser.add_argument("--own-load", action="store_true", help="our own load generator although smtp-source is there")
     return parser.parse_args()
@@ -44,15 +47,15 @@ def free_port():
 
 
 @contextlib.contextmanager
-def sink():
-    """A server that takes everything at once: smtp-sink, or the simulator where Postfix is not installed."""
+def sink(slow=0.0):
+    """A server that takes everything: smtp-sink, or the simulator where that is missing or slowness is wanted."""
     port = free_port()
     program = shutil.which("smtp-sink", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    if program:
+    if program and not slow:
         user = ["-u", "nobody"] if os.geteuid() == 0 else []
         command = [program, *user, f"127.0.0.1:{port}", "1000"]
     else:
-        command = [sys.executable, "-m", "tests.sink", str(port)]
+        command = [sys.executable, "-m", "tests.sink", str(port), str(slow)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         while socket.socket().connect_ex(("127.0.0.1", port)):
@@ -61,6 +64,25 @@ def sink():
     finally:
         process.terminate()
         process.wait()
+
+
+@contextlib.contextmanager
+def dead_port():
+    """A port to which connecting hangs: its backlog is full, and nobody accepts."""
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(3):
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(server.getsockname())
+        yield server.getsockname()[1]
+
+
+def destination(number, options):
+    """The domain of message `number`: all take turns, and every eleventh goes to a dead one, if there are any."""
+    if options.dead and number % 11 == 10:
+        return f"dead{number // 11 % options.dead}.test"
+    return SINK_DOMAIN if options.domains == 1 else f"d{number % options.domains}.{SINK_DOMAIN}"
 
 
 def send_with_smtp_source(program, port, options, sender):
@@ -72,23 +94,22 @@ def send_with_smtp_source(program, port, options, sender):
 
 
 def send_with_our_own(port, options, sender):
-    async def session(number):
+    async def session(first):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         await reply(reader)
         await ask(reader, writer, b"EHLO bench.test\r\n")
         line = b"x" * 76 + b"\r\n"
         body = line * (options.size // len(line))
         head = f"From: <{sender}>\r\nTo: <rcpt@{SINK_DOMAIN}>\r\nSubject: bench\r\n\r\n".encode()
-        for _ in range(number):
+        for number in range(first, options.messages, options.sessions):
             await ask(reader, writer, f"MAIL FROM:<{sender}>\r\n".encode())
-            await ask(reader, writer, f"RCPT TO:<rcpt@{SINK_DOMAIN}>\r\n".encode())
+            await ask(reader, writer, f"RCPT TO:<rcpt@{destination(number, options)}>\r\n".encode())
             await ask(reader, writer, b"DATA\r\n")
             assert (await ask(reader, writer, head + body + b".\r\n")).startswith(b"250")
         writer.close()
 
     async def run():
-        share, rest = divmod(options.messages, options.sessions)
-        await asyncio.gather(*(session(share + (n < rest)) for n in range(options.sessions)))
+        await asyncio.gather(*(session(first) for first in range(options.sessions)))
 
     started = time.monotonic()
     asyncio.run(run())
@@ -138,18 +159,22 @@ def one_round(stack, options):
     prober = Prober(stack, sender)
     prober.start()
     started = time.monotonic()
-    if program and not options.own_load:
+    expected = sum(not destination(n, options).startswith("dead") for n in range(options.messages))
+    deliverer = stack.program("deliverer")
+    cpu = sum(deliverer.cpu_times()[:2])
+    if program and not options.own_load and options.domains == 1 and not options.dead:
         took = send_with_smtp_source(program, port, options, sender)
     else:
         took = send_with_our_own(port, options, sender)
     while True:
         done = stack.statuses(since).get("delivered", 0)
-        if done >= options.messages:
+        if done >= expected:
             break
         if time.monotonic() - started > 600:
             raise SystemExit(f"not delivered after 10 minutes: {stack.statuses(since)}")
         time.sleep(0.1)
     all_took = time.monotonic() - started
+    cpu = sum(deliverer.cpu_times()[:2]) - cpu
     prober.ended.set()
     prober.join()
     waits = stack.sql(
@@ -157,9 +182,10 @@ def one_round(stack, options):
         " USING (recipient_id) WHERE a.status = 'accepted' AND d.status = 'delivered' AND a.recipient_id > %s",
         since,
     )
-    accepted, delivered = options.messages / took, options.messages / all_took
+    accepted, delivered = options.messages / took, expected / all_took
     print(f"relay             accepted {accepted:.0f}/s delivered {delivered:.0f}/s")
     print(f"  time to 250            {percentiles(prober.times)}")
+    print(f"  deliverer's CPU time   {cpu / expected * 1000:.2f} ms a message")
     print(f"  accepted to delivered  {percentiles([wait for (wait,) in waits])}", flush=True)
     return accepted, delivered
 
@@ -202,9 +228,10 @@ def main():
     home = Path(tempfile.mkdtemp(prefix="relay-bench-"))
     print(f"{options.messages} messages of {options.size} bytes over {options.sessions} sessions, DKIM on, fsync on")
     try:
-        with sink() as port:
+        with sink(options.slow) as port, dead_port() as dead:
+            routes = [f"*=127.0.0.1:{port}", *(f"dead{n}.test=127.0.0.1:{dead}" for n in range(options.dead))]
             settings = {
-                "RELAY_ROUTES": f"{SINK_DOMAIN}=127.0.0.1:{port}",
+                "RELAY_ROUTES": ",".join(routes),
                 "RELAY_LANE_CONNECTIONS": str(options.connections),
                 "RELAY_MESSAGES_A_MINUTE": "100000000",
             }

@@ -31,7 +31,7 @@ class Migration(migrations.Migration):
             name="DestinationRule",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("name", models.CharField(max_length=100, unique=True, verbose_name="name")),
+                ("name", models.CharField(max_length=253, unique=True, verbose_name="name")),
                 (
                     "domains",
                     django.contrib.postgres.fields.ArrayField(

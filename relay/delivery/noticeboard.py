@@ -72,3 +72,18 @@ def _of(lane: "Lane") -> dict[str, Any]:
         "closed_for": round(shut.left),
         "error": f"{error.text or error.note}"[:ERROR_CHARACTERS] if error is not None else "",
     }
+
+
+def read() -> dict[str, list[dict[str, Any]]] | None:
+    """What each engine says of each lane, by domain; None while Redis is away."""
+    notices: dict[str, list[dict[str, Any]]] = {}
+    try:
+        with redis.Redis.from_url(settings.REDIS_URL, socket_timeout=1, socket_connect_timeout=1) as client:
+            names = client.zrangebyscore(ENGINES, time.time(), "+inf")
+            found = client.mget([key_of(name.decode()) for name in names]) if names else []
+    except redis.RedisError:
+        return None
+    for notice in filter(None, found):
+        for domain, lane in json.loads(notice).items():
+            notices.setdefault(domain, []).append(lane)
+    return notices
