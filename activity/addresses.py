@@ -6,6 +6,7 @@ from domains.senders import ascii_name
 
 # RFC 1035 2.3.4: labels of at most 63 octets.
 DOMAIN = re.compile(r"(?=.{1,253}\Z)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?\.)+[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+SPECIALS = frozenset('()<>[]:;@\\," ')  # RFC 5322 3.2.3: only inside quotes
 MAX_LOCAL = 64  # octets, RFC 5321 4.5.3.1.1
 MAX_ADDRESS = 254
 
@@ -26,7 +27,6 @@ def well_formed(address: str) -> bool:
         0 < len(local.encode(errors="replace")) <= MAX_LOCAL
         and len(address.encode(errors="replace")) <= MAX_ADDRESS
         and address.isprintable()
-        and (" " not in local or local.startswith('"'))
-        and ("@" not in local or local.startswith('"'))
+        and (local.startswith('"') or not SPECIALS.intersection(local))
         and DOMAIN.fullmatch(ascii_name(domain)) is not None
     )

@@ -1,4 +1,4 @@
-"""What the Dashboard shows: emails by status and day from the rollups, as figures and as bars, and the latest events."""
+"""What the Dashboard shows: emails by status and day as figures and bars, from the rollups, and the latest events."""
 
 import datetime as dt
 import hashlib
@@ -145,11 +145,8 @@ class Dashboard:
 
     @property
     def tiles(self) -> list[Tile]:
-        rated = FINAL
-        return [
-            Tile(status, self.total.of(status), self.total.rate(status) if status in rated else None)
-            for status in TILES
-        ]
+        total = self.total
+        return [Tile(each, total.of(each), total.rate(each) if each in FINAL else None) for each in TILES]
 
     @cached_property
     def most(self) -> int:

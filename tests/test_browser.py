@@ -16,10 +16,22 @@ from playwright.sync_api import expect, sync_playwright
 from activity.models import Recipient
 from activity.outcome import Outcome
 from activity.record import record_report
+from activity.rollup import roll_up
 from activity.status import Status
+from activity.suppress import Cause, suppress, unsuppress
+from billing.models import Usage, period_of
 from domains.records import records_of
 from relay.simulator.zone import Zone
-from tests.factories import make_account, make_credential, make_domain, make_email, make_event, make_message, make_user
+from tests.factories import (
+    make_account,
+    make_credential,
+    make_domain,
+    make_email,
+    make_event,
+    make_login,
+    make_message,
+    make_user,
+)
 from tests.mail_world import dns_running
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -256,10 +268,18 @@ def furnished(account):
         "bounce": {"state": "error", "value": "time-out"},
     }
     broken.save()
-    make_credential(account)
+    credential, _ = make_credential(account)
+    make_login(credential, "203.0.113.20", "refused", count=1_234)
+    Usage.objects.create(account=account, period=period_of(timezone.now()), refused_unrecorded=12_345)
     message = make_message(account, tag="receipt", metadata={"order": "48213"})
     emails = [make_email(account, f"{status}@example.org", status, message=message) for status in Status]
-    pages = ["/activity/", "/activity/?q=nobody", "/domains/", "/set-up/", "/password/", "/log-out/"]
+    suppress(account.id, "hard_bounce@example.org", Cause.HARD_BOUNCE, emails[-1].id)
+    suppress(account.id, "marie@example.org", Cause.MANUAL)
+    unsuppress(account, account.suppressions.filter(cause="manual").values_list("id", flat=True), None, "she asked")
+    roll_up()
+    pages = ["/dashboard/", "/dashboard/?days=30", "/suppressions/", "/suppressions/?q=nobody"]
+    pages += ["/activity/", "/activity/?q=nobody", "/domains/", "/set-up/", "/password/", "/log-out/"]
+    pages.append(reverse("setup:credential_log", args=[credential.pk]))
     pages += [reverse("domains:domain", args=[each.pk]) for each in (domain, broken)]
     return pages + [email_url(email) for email in emails]
 

@@ -16,12 +16,14 @@ from activity.record import record_report
 from activity.status import Status
 from billing.models import Usage, period_of
 from domains.models import hash_secret
+from domains.samples import first_samples
 from tests.factories import (
     make_account,
     make_credential,
     make_domain,
     make_email,
     make_event,
+    make_login,
     make_message,
     make_plan,
     make_user,
@@ -101,7 +103,7 @@ class TestWhoMaySee:
         assert seen >= 6
 
     def test_a_stranger_sees_nothing_on_pages_that_everybody_has(self, charlies, things, account):
-        for name in ("activity:list", "domains:list", "setup:show"):
+        for name in ("dashboard:show", "activity:list", "suppressions:list", "domains:list", "setup:show"):
             html = page(charlies, name)
             for secret in ("secret@example.org", "boutique.example", account.credentials.get().username, account.name):
                 assert secret not in html
@@ -371,7 +373,7 @@ class TestOneEmail:
     def test_the_number_of_queries_is_bounded(self, alices, account, django_assert_max_num_queries):
         message = make_message(account, credential_id=make_credential(account)[0].pk)
         emails = [make_email(account, f"{n}@example.org", message=message) for n in range(20)]
-        with django_assert_max_num_queries(9):
+        with django_assert_max_num_queries(10):
             alices.get(reverse("activity:email", args=[emails[0].pk]))
 
 
@@ -388,7 +390,46 @@ class TestQuotaBar:
         assert "<b>0</b> of 0" in page(alices, "activity:list")
 
 
+class TestRefusalsWithoutARow:
+    def test_their_number_is_told_where_the_others_are_listed(self, alices, account):
+        assert "counted but not listed" not in page(alices, "activity:list")
+        Usage.objects.create(account=account, period=period_of(timezone.now()), refused_unrecorded=12_345)
+        assert "12,345 more refusals this month were counted but not listed" in page(alices, "activity:list")
+
+    def test_those_of_another_month_are_not(self, alices, account):
+        Usage.objects.create(account=account, period="2020-01-01", refused_unrecorded=12_345)
+        assert "counted but not listed" not in page(alices, "activity:list")
+
+
 class TestSetUp:
+    def test_the_log_of_a_credential_shows_its_newest_log_ins_and_nobody_elses(self, alices, account):
+        credential, _ = make_credential(account)
+        other, _ = make_credential(account, name="other")
+        for number in range(101):
+            make_login(credential, f"203.0.113.{number}", "accepted", at=timezone.now() + dt.timedelta(seconds=number))
+        make_login(credential, "198.51.100.7", "refused", at=timezone.now() + dt.timedelta(hours=1), count=1_234)
+        make_login(other, "192.0.2.55", "refused")
+        url = reverse("setup:credential_log", args=[credential.pk])
+        assert url in page(alices, "setup:show")
+        html = page(alices, "setup:credential_log", credential.pk)
+        found = re.findall(r"<code>([\d.]+)</code>", html)
+        assert found == ["198.51.100.7", *(f"203.0.113.{number}" for number in range(100, 1, -1))]
+        assert "Wrong secret" in html
+        assert "1,234" in html
+        assert "The newest 100 lines" in html
+
+    def test_the_log_stays_after_a_revocation(self, alices, account):
+        credential, _ = make_credential(account, revoked_at=timezone.now())
+        assert "Nobody has logged in" in page(alices, "setup:credential_log", credential.pk)
+
+    def test_the_code_names_a_credential_that_logs_in(self, alices, account):
+        credential, _ = make_credential(account)
+        printer, _ = make_credential(account, name="old-printer", networks=["192.0.2.0/24"])
+        code = first_samples(account)[0].code
+        assert credential.username in code
+        credential.revoke()
+        assert printer.username in first_samples(account)[0].code
+
     def test_a_secret_is_shown_once_and_is_the_right_one(self, alices, account):
         response = alices.post(reverse("setup:make_credential"), {"name": "shop-web", "domain": ""})
         secret = re.search(r'data-copy="([\w-]{43})"', response.content.decode())[1]
