@@ -111,9 +111,9 @@ def main():
     parser.add_argument("--reports", type=int, default=3000)
     parser.add_argument("--sessions", type=int, default=10)
     options = parser.parse_args()
-    home = Path(tempfile.mkdtemp(prefix="relay-bench-")) / "var"
-    with running_stack(home, RELAY_SECRET_KEY=SECRET, RELAY_SIMULATOR_FILES="0") as stack:
-        measure(stack, options)
+    with tempfile.TemporaryDirectory(prefix="relay-bench-reports-", ignore_cleanup_errors=True) as folder:
+        with running_stack(Path(folder) / "var", RELAY_SECRET_KEY=SECRET, RELAY_SIMULATOR_FILES="0") as stack:
+            measure(stack, options)
 
 
 def measure(stack, options):
