@@ -111,9 +111,10 @@ def main():
     parser.add_argument("--reports", type=int, default=3000)
     parser.add_argument("--sessions", type=int, default=10)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="relay-bench-reports-", ignore_cleanup_errors=True) as folder:
-        with running_stack(Path(folder) / "var", RELAY_SECRET_KEY=SECRET, RELAY_SIMULATOR_FILES="0") as stack:
-            measure(stack, options)
+    settings = {"RELAY_SECRET_KEY": SECRET, "RELAY_SIMULATOR_FILES": "0"}
+    home = tempfile.TemporaryDirectory(prefix="relay-bench-reports-", ignore_cleanup_errors=True)
+    with home as folder, running_stack(Path(folder) / "var", **settings) as stack:
+        measure(stack, options)
 
 
 def measure(stack, options):
