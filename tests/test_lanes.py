@@ -344,7 +344,7 @@ def test_a_closed_destination_is_probed_with_one_connection(domain):
 
 
 def test_after_a_good_probe_all_the_mail_flows(domain):
-    server = Counting(script(connect=[DROP] * 5))
+    server = Counting(script(connect=[DROP] * 2))
     emails = [accepted_email(domain, f"u{n}@dest.test") for n in range(8)]
     with simulated(server), short_retries(0.5), engine_running():
         wait_until_final(*emails, seconds=30)

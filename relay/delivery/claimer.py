@@ -80,7 +80,7 @@ class Claimer:
 
     def _wishing(self, space: int) -> list[tuple[Lane, LaneWish]]:
         """Those that waited longest for a claim come first; what may be held is shared between them."""
-        wishing = [(lane, wish) for lane in self.engine.lanes.values() if (wish := lane.wish()) is not None]
+        wishing = [(lane, wish) for lane in self.engine.hungry if (wish := lane.wish()) is not None]
         if len(wishing) > LANES_A_CLAIM:
             wishing.sort(key=lambda pair: pair[0].claimed_at)
             del wishing[LANES_A_CLAIM:]

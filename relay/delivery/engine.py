@@ -55,6 +55,8 @@ class Engine:
 
     def __init__(self) -> None:
         self.lanes: dict[str, Lane] = {}
+        # Those that may have due mail nobody has claimed.
+        self.hungry: dict[Lane, None] = {}
         self.traffic: dict[str, Traffic] = {}
         self.rules: Sequence[Rule] = ()
         # Accounts whose plan has a retry schedule of its own.

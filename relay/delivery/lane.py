@@ -53,6 +53,7 @@ class Lane:
     def ring(self) -> None:
         self.more = True
         self.rung += 1
+        self.engine.hungry[self] = None
 
     def wish(self) -> LaneWish | None:
         """About two seconds of work, refilled when half of it is done; after a bell a little of every account."""
@@ -77,6 +78,8 @@ class Lane:
         # Fewer than wanted means there is no more, unless a bell rang meanwhile or accounts were skipped.
         skipped = self.after > 0 or not wrapped or wish.each == 1
         self.more = len(jobs) >= wish.room or self.rung != rung or skipped
+        if not self.more:
+            self.engine.hungry.pop(self, None)
         self.put(jobs)
 
     @property

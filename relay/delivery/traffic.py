@@ -111,10 +111,17 @@ class Traffic:
             woken += idle.wake()
         if self.paused or self.engine.stopping or time.monotonic() < self.crowded_until:
             return
-        for _ in range(min(len(self.turns) - woken, self.manners.limit - len(self.carriers))):
+        for _ in range(min(len(self.turns) - woken, self._most_carriers() - len(self.carriers))):
             task = asyncio.create_task(Carrier(self).run())
             self.carriers.add(task)
             task.add_done_callback(self._carrier_ended)
+
+    def _most_carriers(self) -> int:
+        """The first connection finds out whether anybody is there, so a dead site does not hang on to many slots.
+
+        A rule's many hosts do not speak for each other.
+        """
+        return self.manners.limit if self.connections or self.rule is not None else 1
 
     def _carrier_ended(self, task: asyncio.Task[None]) -> None:
         self.carriers.discard(task)
@@ -159,6 +166,8 @@ class Traffic:
             lane.closure.reopen()
             for other in self._sharing(lane.closure):
                 other.move()
+        if self.turns:
+            self.start_carriers()
 
     def left(self, connection: Connection) -> None:
         self.connections.discard(connection)
