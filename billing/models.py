@@ -124,7 +124,7 @@ class Account(models.Model):
     def usage(self, at: dt.datetime | None = None) -> "Usage":
         """This month's usage; a row of zero, unsaved, while nothing was sent."""
         period = period_of(at or timezone.now())
-        return self.usages.filter(period=period).first() or Usage(account=self, period=period)
+        return self.usages.filter(period=period).first() or Usage(account=self, period=period, refused_unrecorded=0)
 
 
 class Membership(models.Model):

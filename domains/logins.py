@@ -1,4 +1,4 @@
-"""The log-in log: written in small batches by submission, kept as long as the emails."""
+"""The log-in log, and when a credential was last used: written in small batches by submission."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -36,8 +36,11 @@ def record(logins: dict[Login, int]) -> None:
         )
         for login, count in logins.items()
     )
-    used = {login.username for login in logins if login.result == Result.ACCEPTED}
-    SmtpCredential.objects.filter(username__in=used).update(last_used_at=now)
+
+
+def mark_used(credential_ids: set[int]) -> None:
+    """These have just been sent with, by log-in or from their networks."""
+    SmtpCredential.objects.filter(pk__in=credential_ids).update(last_used_at=timezone.now())
 
 
 def drop_expired(days: int) -> int:

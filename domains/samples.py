@@ -41,6 +41,7 @@ def samples_of(account: Account, username: str, secret: str) -> list[Sample]:
 
 
 def first_samples(account: Account) -> list[Sample]:
-    """With the newest credential of the account, or a placeholder for it."""
-    credential = account.credentials.usable().order_by("-id").first()
+    """With the newest credential of the account that logs in, or a placeholder for it."""
+    usable = account.credentials.usable().order_by("-id")
+    credential = usable.filter(networks=[]).first() or usable.first()
     return samples_of(account, credential.username if credential else _("YOUR-USER-NAME"), _("YOUR-PASSWORD"))

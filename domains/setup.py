@@ -15,6 +15,8 @@ from domains.forms import CredentialForm, TestEmailForm
 from domains.models import SmtpCredential
 from domains.samples import first_samples, samples_of, submission_host
 
+SHOWN_LOGINS = 100
+
 
 @require_safe
 @member
@@ -47,6 +49,15 @@ def revoke_credential(request: MemberRequest, pk: int) -> HttpResponse:
     credential.revoke()
     messages.success(request, _("“%(name)s” cannot log in any more.") % {"name": credential.name})
     return redirect("setup:show")
+
+
+@require_safe
+@member
+def credential_log(request: MemberRequest, pk: int) -> HttpResponse:
+    """Who logged in, or tried to, with this credential; also of one that was revoked."""
+    credential = get_object_or_404(request.account.credentials, pk=pk)
+    logins = credential.logins.order_by("-at", "-id")[:SHOWN_LOGINS]
+    return render(request, "domains/log.html", {"credential": credential, "logins": logins, "most": SHOWN_LOGINS})
 
 
 def _with_secret(request: MemberRequest, credential: SmtpCredential) -> HttpResponse:

@@ -15,6 +15,7 @@ urlpatterns = [
 setup_urlpatterns = [
     path("", setup.show, name="show"),
     path("credentials/", setup.make_credential, name="make_credential"),
+    path("credentials/<int:pk>/log/", setup.credential_log, name="credential_log"),
     path("credentials/<int:pk>/reset/", setup.reset_credential, name="reset_credential"),
     path("credentials/<int:pk>/revoke/", setup.revoke_credential, name="revoke_credential"),
 ]

@@ -11,7 +11,7 @@ from activity.arrival import destination_of, recipient_id_for
 from activity.models import Message, Recipient, StatusEvent
 from activity.status import WAITING, Status
 from billing.models import Account, Membership, Plan, User
-from domains.models import Domain, SmtpCredential
+from domains.models import Domain, LoginEvent, SmtpCredential
 
 numbers = itertools.count(1)
 
@@ -67,6 +67,12 @@ def make_credential(account, name="shop-web", **fields):
     secret = credential.reset_secret()
     credential.save()
     return credential, secret
+
+
+def make_login(credential, address, result, **fields):
+    return LoginEvent.objects.create(
+        credential=credential, username=credential.username, address=address, result=result, **fields
+    )
 
 
 def id_at(moment):

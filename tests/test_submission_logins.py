@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 
 from domains.logins import drop_expired
-from domains.models import LoginEvent
+from domains.models import LoginEvent, SmtpCredential
 from relay.submission import logins
 from relay.submission.limits import Buckets
 from relay.submission.login_log import LoginLog
@@ -151,6 +151,21 @@ def test_log_ins_are_in_the_log_of_their_credential(world, client):
     assert world.credential.logins.count() == 2
     world.credential.refresh_from_db()
     assert world.credential.last_used_at is not None
+
+
+def test_sending_counts_as_use_without_a_log_in_and_is_written_once_a_minute(world, monkeypatch):
+    printer, _ = make_credential(world.account, name="printer", networks=["127.0.0.0/8"])
+    client = world.ready(Kind.PLAIN)
+    client.message("a@example.org")
+    wait_for(lambda: SmtpCredential.objects.get(pk=printer.pk).last_used_at)
+    log = world.server.login_log
+    SmtpCredential.objects.update(last_used_at=None)
+    client.message("a@example.org")
+    assert not log.used
+    monkeypatch.setattr("relay.submission.login_log.MARK_AGAIN", 0.0)
+    log.marked.clear()
+    client.message("a@example.org")
+    wait_for(lambda: SmtpCredential.objects.get(pk=printer.pk).last_used_at)
 
 
 def test_a_guesser_cannot_fill_the_log_nor_keep_others_out_of_it(world):

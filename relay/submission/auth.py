@@ -85,4 +85,5 @@ async def log_in(session: Conversation, username: str, secret: str) -> None:
         session.close("421 4.7.0 Too many connections with this credential")
     else:
         session.credential_id = attempt.credential_id
+        session.server.login_log.use(attempt.credential_id)
         session.wire.say("235 2.7.0 Welcome")

@@ -1,5 +1,6 @@
-"""Gathers attempts to log in for the log: equal ones are one line, and nobody can make it grow fast."""
+"""Gathers attempts to log in, and uses of credentials: equal ones are one line, and nobody can make it grow fast."""
 
+import time
 from collections import Counter
 
 from activity.accept import Unavailable
@@ -13,6 +14,7 @@ AT_ONCE = 200
 A_SECOND = 0.1
 MAX_WAITING = 1_000
 MAX_GUESSES = 500  # of them, with user names that may not exist
+MARK_AGAIN = 60.0  # seconds until the use of a credential is written again
 
 
 class LoginLog:
@@ -20,6 +22,8 @@ class LoginLog:
         self.directory = directory
         self.waiting: Counter[Login] = Counter()
         self.buckets = Buckets(AT_ONCE, A_SECOND)
+        self.used: set[int] = set()
+        self.marked: dict[int, float] = {}
 
     def add(self, username: str, address: str, result: Result) -> None:
         login = Login(one_line(username, MAX_USERNAME), address, result)
@@ -27,8 +31,15 @@ class LoginLog:
         if login in self.waiting or len(self.waiting) < limit:
             self.waiting[login] += 1
 
+    def use(self, credential_id: int) -> None:
+        """A credential is sent with, logged in or from its networks."""
+        if time.monotonic() >= self.marked.get(credential_id, 0.0):
+            self.marked[credential_id] = time.monotonic() + MARK_AGAIN
+            self.used.add(credential_id)
+
     async def flush(self) -> None:
         """Write what may be written now; the rest goes on counting."""
+        await self._mark_used()
         ready = {login: count for login, count in self.waiting.items() if self.buckets.take(bucket_of(login))}
         if not ready:
             return
@@ -38,6 +49,15 @@ class LoginLog:
             await self.directory.ask(logins.record, ready)
         except Unavailable:
             self.waiting.update(ready)
+
+    async def _mark_used(self) -> None:
+        used, self.used = self.used, set()
+        if not used:
+            return
+        try:
+            await self.directory.ask(logins.mark_used, used)
+        except Unavailable:
+            self.used |= used
 
 
 def bucket_of(login: Login) -> str:

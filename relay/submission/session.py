@@ -109,6 +109,8 @@ class Session(Conversation):
         elif not self.server.may_send(sender):
             self.wire.say("450 4.7.0 Too many messages a minute, try again in a minute")
             return None
+        else:
+            self.server.login_log.use(sender.credential_id)
         return sender
 
     def begin_transaction(self, sender: Sender, path: Path) -> None:
