@@ -133,19 +133,19 @@ def main():
     django.setup()
     logging.disable(logging.WARNING)
     try:
-        run = open_target()
         if given.atheris:
-            guided(run, rest)
+            guided(rest)
         else:
-            print(json.dumps(fuzz(run, given.seconds, given.seed)))
+            print(json.dumps(fuzz(open_target(), given.seconds, given.seed)))
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def guided(run, arguments):
+def guided(arguments):
     import atheris
 
-    atheris.instrument_all()
+    with atheris.instrument_imports(include=["relay.submission"]):
+        run = open_target()
     folder = Path(tempfile.mkdtemp(prefix="relay-seeds-"))
     for number, seed in enumerate(seeds()):
         (folder / str(number)).write_bytes(seed)
