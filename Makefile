@@ -17,7 +17,7 @@ check: .venv/ready
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
-	.venv/bin/lint-imports --no-logo --quiet
+	.venv/bin/lint-imports --no-logo
 	find templates -name '*.html' -exec .venv/bin/djade --check {} +
 
 bench: .venv/ready
