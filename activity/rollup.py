@@ -108,7 +108,7 @@ def _begin(now: dt.datetime) -> dt.datetime:
 def _first_missing(cursor: CursorWrapper) -> dt.datetime | None:
     """The hour after the newest known one; at first the hour of the oldest email, None while there is none."""
     cursor.execute(NEWEST_HOUR)
-    (newest,) = cursor.fetchone()
+    newest: dt.datetime | None = cursor.fetchone()[0]
     if newest is not None:
         return newest + HOUR
     cursor.execute(OLDEST_EMAIL)

@@ -58,7 +58,7 @@ def suppress_all(entries: Iterable[Entry]) -> int:
         return 0
     with connection.cursor() as cursor:
         cursor.execute(ADD, columns)
-        return cursor.rowcount
+        return int(cursor.rowcount)
 
 
 def suppress(account_id: int, address: str, cause: Cause, recipient_id: UUID | None = None) -> bool:

@@ -9,6 +9,7 @@ from django import forms
 from django.contrib import messages
 from django.db import transaction
 from django.http import HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -145,7 +146,7 @@ def _add_all(account: Account, imported: csv_files.Imported) -> int:
 
 @require_safe
 @member
-def export_file(request: MemberRequest) -> StreamingHttpResponse:
+def export_file(request: MemberRequest) -> HttpResponseBase:
     entries = Suppression.objects.valid().filter(account=request.account).order_by("-id")
     response = StreamingHttpResponse(csv_files.write(entries.iterator(CHUNK)), content_type="text/csv; charset=utf-8")
     name = f"suppressions-{timezone.localdate():%Y-%m-%d}.csv"

@@ -14,5 +14,5 @@ class BoundedUploads(FileUploadHandler):
             raise StopUpload(connection_reset=True)
         return raw_data
 
-    def file_complete(self, file_size: int) -> UploadedFile | None:  # noqa: ARG002
+    def file_complete(self, file_size: int) -> "UploadedFile[bytes] | None":  # noqa: ARG002
         return None

@@ -7,6 +7,7 @@ from typing import Concatenate, cast
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.utils import timezone
 from django.utils.cache import patch_cache_control, patch_vary_headers
@@ -30,12 +31,12 @@ class MemberRequest(HttpRequest):
 
 
 def member[**P](
-    view: Callable[Concatenate[MemberRequest, P], HttpResponse],
-) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
+    view: Callable[Concatenate[MemberRequest, P], HttpResponseBase],
+) -> Callable[Concatenate[HttpRequest, P], HttpResponseBase]:
     """The view gets a MemberRequest and runs in the account's time zone; others are sent to the log-in page."""
 
     @wraps(view)
-    def wrapped(visit: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+    def wrapped(visit: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
         request = cast(MemberRequest, visit)
         if not visit.user.is_authenticated:
             return _to_login(request)

@@ -51,6 +51,21 @@ def revoke_credential(request: MemberRequest, pk: int) -> HttpResponse:
     return redirect("setup:show")
 
 
+@require_POST
+@member
+def switch_dsn(request: MemberRequest, pk: int) -> HttpResponse:
+    """Whether the envelope sender is told of each bounce by email."""
+    credential = get_object_or_404(request.account.credentials.usable(), pk=pk)
+    credential.send_dsn = request.POST.get("send_dsn") == "on"
+    credential.save(update_fields=["send_dsn"])
+    if credential.send_dsn:
+        text = _("Bounces of what “%(name)s” sends are told to the envelope sender by email.")
+    else:
+        text = _("“%(name)s” gets no emails about bounces any more.")
+    messages.success(request, text % {"name": credential.name})
+    return redirect("setup:show")
+
+
 @require_safe
 @member
 def credential_log(request: MemberRequest, pk: int) -> HttpResponse:

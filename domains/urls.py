@@ -17,5 +17,6 @@ setup_urlpatterns = [
     path("credentials/", setup.make_credential, name="make_credential"),
     path("credentials/<int:pk>/log/", setup.credential_log, name="credential_log"),
     path("credentials/<int:pk>/reset/", setup.reset_credential, name="reset_credential"),
+    path("credentials/<int:pk>/dsn/", setup.switch_dsn, name="switch_dsn"),
     path("credentials/<int:pk>/revoke/", setup.revoke_credential, name="revoke_credential"),
 ]

@@ -40,6 +40,7 @@ app.conf.update(
         "reports": {"task": "relay.sweep_reports", "schedule": 30.0},
         # One that could not begin in time is not worth running: the next one does the same.
         "figures": {"task": "relay.roll_up", "schedule": 10.0, "options": {"expires": 10}},
+        "dsns": {"task": "relay.send_dsns", "schedule": 10.0, "options": {"expires": 10}},
         "expired": {"task": "relay.drop_expired", "schedule": 3600.0},
     },
 )

@@ -16,7 +16,9 @@ from activity.accept import Unavailable, accept_each
 from activity.arrival import Arrival, Refusal
 from activity.pool import conninfo
 from activity.reasons import Reason
+from activity.suppressed import suppression_of
 from domains.models import Domain
+from relay.submission.gate import suppressed
 
 CLIENT = "dashboard"
 
@@ -44,6 +46,11 @@ def hand_in(domain: Domain, message: Mime | LegacyMime, recipients: list[str]) -
         refusal = Refusal(Reason.ACCOUNT_SUSPENDED, 550, "5.7.1", "Account suspended")
         arrival.refused = [(address, refusal) for address in arrival.recipients]
         arrival.recipients = []
+    else:
+        for address in arrival.recipients:
+            if entry := suppression_of(domain.account_id, address):
+                arrival.refused.append((address, suppressed(entry)))
+        arrival.recipients = [each for each in arrival.recipients if each not in dict(arrival.refused)]
     return arrival, async_to_sync(_accept)(arrival)
 
 

@@ -66,3 +66,11 @@ def drop_expired() -> None:
 
     suppress.drop_expired()
     rollup.drop_old()
+
+
+@shared_task(name="relay.send_dsns")
+def send_dsns() -> None:
+    """Notifications to the senders of bounced emails, where a credential asks for them."""
+    from relay import dsn
+
+    dsn.send_owed()

@@ -117,7 +117,8 @@ async def hand_over(connection: Connection, job: Claimed, prepared: Prepared) ->
     # The domain is ASCII since submission, so only the part before the @ can need SMTPUTF8 (RFC 6531 3.2).
     if not job.address.isascii() and "SMTPUTF8" not in connection.extensions:
         return _needs_smtputf8(connection.server)
-    sender = returnpath.make(job.id, prepared.bounce_host)
+    # RFC 5321 4.5.5: a notification has no sender to whom another could be sent.
+    sender = returnpath.make(job.id, prepared.bounce_host) if job.mail_from else ""
     try:
         reply = await connection.send(sender, job.address, prepared, smtputf8=job.smtputf8)
     except Trouble as trouble:

@@ -27,6 +27,8 @@ EMAILS = (
     ("autoreply+h.pelletier", "Your invoice is ready"),
 )
 ROUNDS = 3
+# What these do puts the address on the suppression list, so each round writes to another one.
+ONCE = ("unknown+", "late-bounce+", "complaint+")
 UNPROVED = "billing@boutlque.test"
 # Its mail server never answers, so this email stays Deferred until it is given up.
 UNREACHABLE = "info@dead"
@@ -35,9 +37,11 @@ UNREACHABLE = "info@dead"
 def messages() -> Iterator[tuple[str, EmailMessage]]:
     """(envelope sender, message)"""
     number = 200
-    for _ in range(ROUNDS):
+    for round_ in range(1, ROUNDS + 1):
         for mailbox, subject in EMAILS:
             number += 1
+            if round_ > 1 and mailbox.startswith(ONCE):
+                mailbox = f"{mailbox}{round_}"
             sender = f"no-reply@{DOMAIN}" if "Password" in subject else f"shop@{DOMAIN}"
             yield sender, email(sender, mailbox, subject.format(n=number))
     yield f"shop@{DOMAIN}", email(f"shop@{DOMAIN}", UNREACHABLE, "Your table for Saturday")
