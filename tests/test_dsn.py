@@ -83,10 +83,10 @@ def test_a_crash_before_the_commit_leaves_the_debt(account, credential, monkeypa
     bounced(account, credential_id=credential.id)
 
     async def crash(*_):
-        raise OSError
+        raise OSError("cut off")
 
     monkeypatch.setattr(dsn, "accept", crash)
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="cut off"):
         dsn.send_owed()
     assert OwedDsn.objects.exists()
     monkeypatch.undo()

@@ -24,8 +24,7 @@ def send(stack, address, subject):
 
 
 def figures(stack):
-    rows = stack.sql("SELECT status, sum(emails)::int FROM activity_rollup GROUP BY status")
-    return {status: emails for status, emails in rows}
+    return dict(stack.sql("SELECT status, sum(emails)::int FROM activity_rollup GROUP BY status"))
 
 
 def wait_for(condition, seconds=60):
