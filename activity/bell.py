@@ -7,6 +7,7 @@ it: the engine looks into PostgreSQL by itself, and a bell that cannot be rung i
 import logging
 import threading
 from collections.abc import Iterable
+from functools import cache
 
 import redis
 from celery import current_app
@@ -73,5 +74,10 @@ def ring(domains: Iterable[str]) -> None:
 
 def answered(domain: str) -> None:
     """Take the bell down, before claiming: mail accepted from now on rings again."""
-    with redis.Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2) as client:
-        client.delete(key(domain))
+    _client(settings.REDIS_URL).delete(key(domain))
+
+
+@cache
+def _client(url: str) -> redis.Redis:
+    """A connection for each of thousands of bells would cost more than what the bell is about."""
+    return redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2)
