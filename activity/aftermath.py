@@ -10,13 +10,15 @@ from uuid import UUID
 from django.db import connection as django_connection
 from psycopg import AsyncConnection
 
+from activity.reasons import Reason
 from activity.slices import time_of
 from activity.status import Status
 from activity.suppress import Cause, Entry, suppress_all, suppress_on
 
+# A server without SMTPUTF8 (5.6.7) says nothing against the address.
 HARD = f"""
 SELECT id, account_id, address FROM activity_recipient
-WHERE id = ANY(%(ids)s) AND id >= %(oldest)s AND status = '{Status.HARD_BOUNCE}'
+WHERE id = ANY(%(ids)s) AND id >= %(oldest)s AND status = '{Status.HARD_BOUNCE}' AND reason <> '{Reason.PROTOCOL}'
 """  # noqa: S608 - a status of ours
 # A message without envelope sender is never answered by a notification (RFC 3464 2, RFC 5321 4.5.5).
 OWE = """
