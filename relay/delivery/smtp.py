@@ -6,6 +6,7 @@ Commands are pipelined where the server offers it (RFC 2920). What a reply means
 import asyncio
 import contextlib
 
+from relay import metrics
 from relay.delivery.contents import Prepared
 from relay.delivery.route import Server
 from relay.delivery.tls import Encryption
@@ -101,7 +102,8 @@ class Connection:
                 raise Trouble("starttls", f"the server refused STARTTLS: {reply.code} {reply.text}", tls=True)
             self.tls = f"no TLS: the server refused STARTTLS ({reply.code})"
             return False
-        session = await self.wire.start_tls(encryption.context(required), self.server.host, self.time_outs.tls)
+        with metrics.TLS_SECONDS.time():
+            session = await self.wire.start_tls(encryption.context(required), self.server.host, self.time_outs.tls)
         self.tls, self.verified = encryption.describe(session, self.server.host)
         return True
 
