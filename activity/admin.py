@@ -11,11 +11,13 @@ from django.utils.functional import cached_property
 
 from activity.acquaintances import Acquaintance
 from activity.addresses import normalised
+from activity.figures import Rollup, RollupHour, RollupMark
 from activity.models import (
     DestinationRule,
     InboundReport,
     Message,
     MessageContent,
+    OwedDsn,
     Recipient,
     StatusEvent,
     Suppression,
@@ -203,3 +205,30 @@ class SuppressionRemovalAdmin(MailAdmin):
 
     def search_text(self, queryset: QuerySet[SuppressionRemoval], text: str) -> QuerySet[SuppressionRemoval]:
         return queryset.filter(address=normalised(text))
+
+
+@admin.register(Rollup)
+class RollupAdmin(MailAdmin):
+    list_display = ("hour", "account", "status", "emails")
+    list_select_related = ("account",)
+    search_fields = ()
+
+
+@admin.register(RollupHour)
+class RollupHourAdmin(MailAdmin):
+    list_display = ("hour", "counted_at", "waiting")
+    ordering = ("-hour",)
+    search_fields = ()
+
+
+@admin.register(RollupMark)
+class RollupMarkAdmin(MailAdmin):
+    list_display = ("hour",)
+    search_fields = ()
+
+
+@admin.register(OwedDsn)
+class OwedDsnAdmin(MailAdmin):
+    list_display = ("recipient_id",)
+    ordering = ("recipient_id",)
+    searched_ids = ("recipient_id",)

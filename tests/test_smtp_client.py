@@ -93,7 +93,7 @@ async def sent(connection, recipient="x@dest.test", prepared=CONTENT, *, smtputf
 
 
 def job(address="x@dest.test", *, smtputf8=False):
-    return SimpleNamespace(id=UUID(int=1), address=address, smtputf8=smtputf8)
+    return SimpleNamespace(id=UUID(int=1), address=address, smtputf8=smtputf8, mail_from="shop@boutique.example")
 
 
 def dialer(port, encryption=None, host="127.0.0.1"):
