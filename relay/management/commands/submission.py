@@ -7,6 +7,7 @@ from typing import Any
 
 import uvloop
 from django.conf import settings
+from django.core.checks import Tags
 from django.core.management.base import BaseCommand
 
 from activity import slices
@@ -17,6 +18,8 @@ from relay.submission.server import Server
 
 class Command(BaseCommand):
     help = "Take mail from customers' software: STARTTLS, implicit TLS, and a plain listener for named networks."
+    # Our settings are looked at; the pages, whose import takes as long as all else, are not this program's.
+    requires_system_checks = [Tags.security]
 
     def handle(self, *_args: Any, **_options: Any) -> None:
         certificate = Certificate(settings.TLS_CERTIFICATE, settings.TLS_KEY)
