@@ -1,5 +1,6 @@
 """As whom may you send, with which keys: sending domains, DKIM keys and SMTP credentials."""
 
+import datetime as dt
 import hashlib
 import secrets
 from typing import Self
@@ -23,6 +24,10 @@ class DomainQuerySet(models.QuerySet["Domain"]):
     def validated(self) -> Self:
         return self.filter(validated_at__isnull=False)
 
+    def due(self, now: dt.datetime) -> Self:
+        """The domains that are to be looked up by themselves, the longest waiting first."""
+        return self.filter(next_check_at__lte=now).order_by("next_check_at")
+
 
 class Domain(models.Model):
     """A sending domain of an account; it may send when all three records are validated."""
@@ -31,9 +36,23 @@ class Domain(models.Model):
     name = models.CharField(_("domain"), max_length=253)
     token = models.CharField(max_length=20, unique=True, default=make_token, editable=False)
     bounce_label = models.CharField(_("bounce label"), max_length=63, default="bounce")
+    # What an account adds to the zone of a domain that another account has validated, to take it over.
+    claim_token = models.CharField(max_length=20, default=make_token, editable=False)
     validated_at = models.DateTimeField(_("validated"), null=True, blank=True)
+    # Since when a validated domain lacks a record: it still sends, until the grace is over.
+    failing_since = models.DateTimeField(_("failing since"), null=True, blank=True)
     checked_at = models.DateTimeField(_("last checked"), null=True, blank=True)
+    # Empty: it is never looked up by itself (our own zone).
+    next_check_at = models.DateTimeField(_("next check"), null=True, blank=True, default=timezone.now)
+    # Checks since the last change, from which the time until the next one grows.
+    unchanged_checks = models.PositiveIntegerField(default=0, db_default=0, editable=False)
+    # {record key: Finding as a dict} and what else the DNS said: see domains/finding.py.
     found = models.JSONField(_("what DNS showed"), default=dict, blank=True)
+    advice = models.JSONField(_("what DNS showed beside the records"), default=dict, blank=True)
+    # The bounce record is gone: return paths are at our own zone until it is back.
+    own_return_path = models.BooleanField(_("return path of our own"), default=False, db_default=False)
+    # When the idle selector shall sign; empty before the domain was validated.
+    rotate_at = models.DateTimeField(_("next rotation"), null=True, blank=True)
     created_at = models.DateTimeField(_("added"), auto_now_add=True)
 
     objects = DomainQuerySet.as_manager()
@@ -49,6 +68,10 @@ class Domain(models.Model):
                 condition=models.Q(validated_at__isnull=False),
                 name="one_validated_owner",
             ),
+        ]
+        indexes = [
+            models.Index(fields=["next_check_at"], name="domain_due_check"),
+            models.Index(fields=["rotate_at"], name="domain_due_rotation"),
         ]
 
     def __str__(self) -> str:
@@ -75,7 +98,13 @@ class DkimKey(models.Model):
     slot = models.PositiveSmallIntegerField(_("record"), choices=Slot)
     private_key = EncryptedField(default=make_private_key, editable=False)
     active = models.BooleanField(_("signs"), default=False)
-    created_at = models.DateTimeField(_("made"), auto_now_add=True)
+    created_at = models.DateTimeField(_("made"), default=timezone.now)
+    # When every authoritative server showed this key for the first time.
+    seen_at = models.DateTimeField(_("seen in DNS"), null=True, blank=True)
+    # When no resolver can remember anything older: from then on it may sign.
+    usable_at = models.DateTimeField(_("may sign from"), null=True, blank=True)
+    # When it last stopped signing: it stays published for a while, for mail that is still under way.
+    stopped_at = models.DateTimeField(_("stopped signing"), null=True, blank=True)
 
     class Meta:
         verbose_name = _("DKIM key")
@@ -100,6 +129,59 @@ class DkimKey(models.Model):
     def txt(self) -> str:
         """The TXT record receivers read (RFC 6376 3.6.1)."""
         return f"v=DKIM1; k=rsa; p={public_key_of(self.private_key)}"
+
+
+class DomainEvent(models.Model):
+    """One line of a domain's history. `detail`: what the kind's sentence names, such as {"record": "dkim1"}."""
+
+    class Kind(models.TextChoices):
+        ADDED = "added", _("Added")
+        RECORD_CHANGED = "record_changed", _("A record changed")
+        VALIDATED = "validated", _("Validated")
+        FAILING = "failing", _("A record is not right any more")
+        RECOVERED = "recovered", _("All records are right again")
+        UNAUTHENTICATED = "unauthenticated", _("Not validated any more")
+        CLAIMED = "claimed", _("Taken over from another account")
+        LOST = "lost", _("Taken over by another account")
+        KEY_MADE = "key_made", _("A new key was made")
+        KEY_SEEN = "key_seen", _("The new key is seen in DNS")
+        KEY_SWITCHED = "key_switched", _("Another key signs")
+        KEY_RETIRED = "key_retired", _("The old key was withdrawn")
+        RETURN_PATH = "return_path", _("The return path changed")
+        ROTATION_ASKED = "rotation_asked", _("A rotation was asked for")
+        SHARED = "shared", _("A link for a colleague was made")
+
+    domain = models.ForeignKey(Domain, on_delete=models.CASCADE, related_name="events")
+    at = models.DateTimeField(_("time"), default=timezone.now)
+    kind = models.CharField(_("what"), max_length=20, choices=Kind)
+    detail = models.JSONField(default=dict, blank=True)
+    # Who did it; empty when the relay did.
+    by = models.CharField(_("by"), max_length=254, blank=True)
+
+    class Meta:
+        verbose_name = _("line of a domain's history")
+        verbose_name_plural = _("histories of domains")
+        indexes = [models.Index(fields=["domain", "-id"], name="domain_history")]
+
+    def __str__(self) -> str:
+        return f"{self.domain_id}: {self.kind}"
+
+
+class DemoRecord(models.Model):
+    """A record that a customer of the demo entered in the simulator's DNS; used nowhere else."""
+
+    domain = models.ForeignKey(Domain, on_delete=models.CASCADE, related_name="demo_records")
+    name = models.CharField(max_length=253)
+    type = models.CharField(max_length=10)
+    value = models.TextField()
+
+    class Meta:
+        verbose_name = _("record of the demo's DNS")
+        verbose_name_plural = _("records of the demo's DNS")
+        constraints = [models.UniqueConstraint(fields=["name", "type", "value"], name="one_demo_record")]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.type} {self.value}"
 
 
 class CredentialQuerySet(models.QuerySet["SmtpCredential"]):

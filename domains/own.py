@@ -31,5 +31,6 @@ def _make() -> Domain:
         domain.make_keys()
         # Its records are in our own zone: there is nobody who would have to prove anything.
         domain.validated_at = timezone.now()
+        domain.next_check_at = None
         domain.save()
     return domain

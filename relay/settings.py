@@ -66,6 +66,21 @@ CONNECTIONS = env.number("RELAY_CONNECTIONS", 1000, 1, 50_000)
 METRICS_PORT = env.number("RELAY_METRICS_PORT", 0, 0, 65535)
 LOG_ATTEMPTS = env.flag("RELAY_LOG_ATTEMPTS")
 
+# Sending domains: how long a broken one still sends, how often records are looked at, how old a key may become, how
+# long a key stays published after its last signature.
+DOMAIN_GRACE = env.seconds("RELAY_DOMAIN_GRACE", "72h")
+DOMAIN_CHECK = env.seconds("RELAY_DOMAIN_CHECK", "24h")
+KEY_AGE = env.seconds("RELAY_KEY_AGE", "30d")
+KEY_OVERLAP = env.seconds("RELAY_KEY_OVERLAP", "7d")
+# The port of authoritative name servers, and those of our own zone (names; the first is the SOA's).
+DNS_PORT = env.number("RELAY_DNS_PORT", SIMULATOR_DNS_PORT if DEMO else 53, 1, 65535)
+NAME_SERVERS = env.text("RELAY_NAME_SERVERS", f"ns.{ZONE}").lower().split(",")
+# Where our zone is published by RFC 2136 updates, signed by TSIG (RFC 8945).
+PUBLISH_SERVER = env.name_server("RELAY_PUBLISH_SERVER")
+TSIG_NAME = env.text("RELAY_TSIG_NAME")
+TSIG_SECRET = env.text("RELAY_TSIG_SECRET")
+TSIG_ALGORITHM = env.text("RELAY_TSIG_ALGORITHM", "hmac-sha256")
+
 # Reports that come back to return paths.
 MAX_REPORT_BYTES = env.number("RELAY_MAX_REPORT_BYTES", 10_485_760, 1024)
 REPORT_CONNECTIONS = env.number("RELAY_REPORT_CONNECTIONS", 50, 1, 10_000)
