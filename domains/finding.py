@@ -20,7 +20,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One record. `found`: the values the DNS showed, in zone-file form without the last dot, each at most 500 characters.
+    """One record. `found`: the values the DNS showed, in zone-file form without the last dot, each at most 500 long.
 
     `problem` is a key of domains/wording.py's table, which says the difference in plain words; `server` is the name
     server that said so, empty for the resolver; `ttl` the seconds for which others may remember it.
