@@ -1,13 +1,12 @@
 """Doorbells: tell the deliverer that a lane has mail, without ever keeping anybody waiting.
 
-A bell is a Redis key that stands while one `deliver(domain)` task waits, so bells do not pile up. Nothing depends on
-it: the engine looks into PostgreSQL by itself, and a bell that cannot be rung is only a few seconds lost.
+A bell is a Redis key that stands from the first email until the lane is claimed, so bells do not pile up. Nothing
+depends on it: the engine looks into PostgreSQL by itself, and a bell that cannot be rung is only a few seconds lost.
 """
 
 import logging
 import threading
 from collections.abc import Iterable
-from functools import cache
 
 import redis
 from celery import current_app
@@ -70,14 +69,3 @@ def ring(domains: Iterable[str]) -> None:
             _ringer = Ringer()
             _ringer.start()
     _ringer.add(domains)
-
-
-def answered(domain: str) -> None:
-    """Take the bell down, before claiming: mail accepted from now on rings again."""
-    _client(settings.REDIS_URL).delete(key(domain))
-
-
-@cache
-def _client(url: str) -> redis.Redis:
-    """A connection for each of thousands of bells would cost more than what the bell is about."""
-    return redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2)

@@ -28,8 +28,16 @@ def _derived(secrets: tuple[str, ...]) -> list[bytes]:
     return [hashlib.sha256(b"relay.return-path:" + secret.encode()).digest() for secret in secrets]
 
 
+@lru_cache(4)
+def _keyed(key: bytes) -> hmac.HMAC:
+    return hmac.new(key, digestmod="sha256")
+
+
 def _mac(key: bytes, signed: bytes) -> bytes:
-    return hmac.digest(key, signed, "sha256")[:MAC_BYTES]
+    # A copy of a keyed one: hmac.digest would give up the interpreter to another thread, for every email.
+    mac = _keyed(key).copy()
+    mac.update(signed)
+    return mac.digest()[:MAC_BYTES]
 
 
 def make(recipient_id: UUID, host: str) -> str:

@@ -9,7 +9,7 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from activity import bell, slices
+from activity import slices
 
 
 @shared_task(name="relay.deliver")
@@ -17,7 +17,6 @@ def deliver(domain: str) -> None:
     """Hand the domain to this process's engine and return; the engine does the waiting."""
     from relay.delivery import deliverer
 
-    bell.answered(domain)
     deliverer.ring(domain)
 
 

@@ -28,8 +28,8 @@ log = logging.getLogger(__name__)
 IDLE_SECONDS = 5.0
 # Between two tries to read a content while the database is away.
 CONTENT_SECONDS = 1.0
-# Contents read and signed ahead of the carriers of a site.
-PREFETCHED = 10
+# Contents read and signed ahead of the carriers of a site, as far as memory allows.
+AHEAD = 32
 # A pause may be ended by an operator or by a stop.
 LONGEST_REST = 1.0
 
@@ -68,7 +68,7 @@ class Carrier:
                 await self.engine.rest(min(pause, LONGEST_REST))
             else:
                 job = traffic.take()
-                self.engine.contents.prefetch(traffic.turns.ahead(PREFETCHED))
+                self.engine.contents.look_ahead(traffic.turns.ahead(AHEAD))
                 return job
 
     async def _wait_for_work(self) -> bool:

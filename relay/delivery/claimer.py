@@ -65,6 +65,7 @@ class Claimer:
         if not wishing:
             return False
         rung = [lane.rung for lane, _ in wishing]
+        await self.engine.doorbells.answer([lane.domain for lane, _ in wishing if lane.rung != lane.answered])
         began = time.monotonic()
         async with self.engine.pool.connection() as connection:
             jobs = await claim(connection, [wish for _, wish in wishing], self.oldest)

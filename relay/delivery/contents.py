@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 CACHE_BYTES = 48_000_000
 BATCH_BYTES = 8_000_000
+# Contents that are read and signed ahead of the carriers of one site.
+AHEAD_BYTES = 4_000_000
 IDENTITY_SECONDS = 30.0
 SIGNED_TOGETHER = 8
 
@@ -66,10 +68,25 @@ class Contents:
         self.prefetch((job,))
         return await asyncio.shield(self.waiting[job.message_id][1])
 
+    def look_ahead(self, jobs: Iterator[Claimed]) -> None:
+        """Keep the next contents of a site ready, asking for many at a time: `jobs` are those that come next."""
+        ahead: list[Claimed] = []
+        size = 0
+        for job in jobs:
+            if ahead and size + job.size > AHEAD_BYTES:
+                break
+            size += job.size
+            ahead.append(job)
+        if ahead and not self._knows(ahead[len(ahead) // 2]):
+            self.prefetch(ahead)
+
+    def _knows(self, job: Claimed) -> bool:
+        return job.message_id in self.cache or job.message_id in self.waiting
+
     def prefetch(self, jobs: Iterable[Claimed]) -> None:
         """Begin to read and sign, so that `get` finds it ready."""
         for job in jobs:
-            if job.message_id not in self.cache and job.message_id not in self.waiting:
+            if not self._knows(job):
                 self.waiting[job.message_id] = job, asyncio.get_running_loop().create_future()
                 self.wake.set()
 

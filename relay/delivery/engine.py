@@ -28,6 +28,7 @@ from relay.delivery.acquainted import Acquainted
 from relay.delivery.attempt import Dialer
 from relay.delivery.claimer import Claimer
 from relay.delivery.contents import Contents
+from relay.delivery.doorbells import Doorbells
 from relay.delivery.lane import Lane
 from relay.delivery.noticeboard import Noticeboard
 from relay.delivery.recorder import Recorder
@@ -86,6 +87,7 @@ class Engine:
         self.background: set[asyncio.Task[None]] = set()
         self.slots = Slots(settings.CONNECTIONS)
         self.shared_slots = SharedSlots()
+        self.doorbells = Doorbells()
         self.noticeboard = Noticeboard(self)
         self.pool = await open_pool(4, "deliverer")
         self.contents = Contents(self.pool)
@@ -140,6 +142,7 @@ class Engine:
         self.contents.close()
         await self.noticeboard.close()
         await self.shared_slots.close()
+        await self.doorbells.close()
         with contextlib.suppress(TimeoutError):
             await self.pool.close(timeout=0.5)
 

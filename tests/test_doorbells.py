@@ -1,0 +1,65 @@
+"""Doorbells: rung once for any number of emails, taken down when the lane is claimed, and never depended upon."""
+
+import pytest
+import redis
+from django.conf import settings
+
+from activity import bell
+from tests.delivering import accepted_email, engine_running, simulated, wait_until, wait_until_final
+from tests.factories import make_account, make_domain
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def valkey():
+    client = redis.Redis.from_url(settings.REDIS_URL)
+    client.flushall()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def domain():
+    made = make_domain(make_account(), "boutique.example")
+    made.make_keys()
+    return made
+
+
+def test_many_emails_for_one_domain_ring_once(valkey):
+    for _ in range(5):
+        bell.Ringer()._ring(["dest.test", "other.test"])
+    assert valkey.llen("deliver") == 2
+    assert 0 < valkey.ttl(bell.key("dest.test")) <= bell.EXPIRES
+
+
+def test_a_bell_stands_until_its_lane_is_claimed(domain, valkey):
+    valkey.set(bell.key("dest.test"), 1, ex=bell.EXPIRES)
+    with simulated(), engine_running() as engine:
+        email = accepted_email(domain)
+        engine.ring("dest.test")
+        wait_until_final(email)
+        wait_until(lambda: not valkey.exists(bell.key("dest.test")))
+    assert email.status == "delivered"
+
+
+def test_a_busy_lane_leaves_its_bell_up_and_takes_what_was_accepted_meanwhile(domain, valkey):
+    with simulated() as simulator, engine_running() as engine:
+        emails = [accepted_email(domain, f"x{n}@dest.test") for n in range(60)]
+        engine.ring("dest.test")
+        wait_until(lambda: simulator.received_count)
+        bell.Ringer()._ring(["dest.test"])
+        later = accepted_email(domain, "later@dest.test")
+        engine.ring("dest.test")
+        wait_until_final(*emails, later)
+        wait_until(lambda: not valkey.exists(bell.key("dest.test")))
+    assert valkey.llen("deliver") <= 1
+
+
+def test_without_redis_mail_flows_and_bells_need_no_answer(domain, settings):
+    settings.REDIS_URL = "redis://127.0.0.1:1/0"
+    with simulated(), engine_running() as engine:
+        email = accepted_email(domain)
+        engine.ring("dest.test")
+        wait_until_final(email)
+    assert email.status == "delivered"
