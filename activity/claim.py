@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from psycopg import AsyncConnection
-from psycopg.rows import class_row
+from psycopg.rows import args_row
 
 LEASE = dt.timedelta(seconds=60)
 # How many accounts of one lane one claim serves; the next claim goes on behind the last of them.
@@ -106,7 +106,10 @@ OLDEST_DUE = "SELECT min(id::text)::uuid FROM activity_recipient WHERE next_atte
 
 @dataclass(slots=True)
 class Claimed:
-    """One recipient in hand. `reason` and `reply` are those of the attempt before; `size` is in bytes."""
+    """One recipient in hand: the columns of CLAIM in their order.
+
+    `reason` and `reply` are those of the attempt before; `size` is in bytes.
+    """
 
     id: UUID
     message_id: UUID
@@ -156,7 +159,7 @@ async def claim(connection: AsyncConnection[Any], wishes: Sequence[LaneWish], ol
         "lease": LEASE,
         "oldest": oldest,
     }
-    async with connection.cursor(row_factory=class_row(Claimed)) as cursor:
+    async with connection.cursor(row_factory=args_row(Claimed)) as cursor:
         await cursor.execute(CLAIM, parameters)
         return await cursor.fetchall()
 
