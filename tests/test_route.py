@@ -282,13 +282,38 @@ def test_a_public_address_is_used(ip):
 
 
 @override_settings(HOSTNAME="smtp.relay.example", BIND="8.8.8.8")
-def test_our_own_addresses_are_never_connected():
+@pytest.mark.parametrize("us", ["us.example", "smtp.relay.example"])
+def test_neither_we_nor_mail_servers_that_are_no_better_than_we_are_used(us):
+    """By our address, or by our name wherever that leads (RFC 5321 5.1)."""
     zone = zone_of(
         ("smtp.relay.example", "A", "9.9.9.9"),
-        ("dest.example", "MX", "10 us.example."), ("us.example", "A", "9.9.9.9"), ("us.example", "A", "8.8.8.8"),
-        ("dest.example", "MX", "20 them.example."), ("them.example", "A", "1.1.1.1"),
+        ("us.example", "A", "9.9.9.9"), ("us.example", "A", "8.8.8.8"),
+        ("dest.example", "MX", "5 best.example."), ("best.example", "A", "8.8.4.4"),
+        ("dest.example", "MX", f"10 {us}."),
+        ("dest.example", "MX", "10 equal.example."), ("equal.example", "A", "1.0.0.1"),
+        ("dest.example", "MX", "20 worse.example."), ("worse.example", "A", "1.1.1.1"),
+        ("only.example", "MX", f"10 {us}."), ("only.example", "MX", "20 worse.example."),
     )  # fmt: skip
-    assert ips_of(servers_of(zone)) == ["1.1.1.1"]
+    for _ in range(10):
+        assert ips_of(servers_of(zone)) == ["8.8.4.4"]
+    found = servers_of(zone, "only.example")
+    assert verdict(found) == (Status.DEFERRED, "4.4.6", False)
+    assert "this relay itself" in found.outcome.note
+
+
+def test_of_many_mail_servers_those_are_drawn_that_a_policy_permits(private):
+    hosts = [f"mx{n}.example" for n in range(12)]
+    zone = zone_of(
+        *(("dest.example", "MX", f"{n} {host}.") for n, host in enumerate(hosts)),
+        *((host, "A", f"10.0.0.{n}") for n, host in enumerate(hosts)),
+    )  # fmt: skip
+
+    def drawn(*permitted):
+        return hosts_of(routed(zone, lambda router: router.servers("dest.example", lambda host: host in permitted)))
+
+    assert drawn("mx8.example", "mx11.example") == ["mx8.example", "mx11.example"]
+    # Whoever asked can then say which servers the policy does not permit.
+    assert drawn() == hosts[:5]
 
 
 @override_settings(ROUTES={"dest.example": ("10.9.8.7", 2525), "*": ("::1", 25), "near.example": ("localhost", 26)})

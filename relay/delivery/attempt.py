@@ -1,6 +1,5 @@
 """One attempt: reach a server of the destination, hand the email over, and say what came of it as an Outcome."""
 
-import asyncio
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import cast
@@ -14,7 +13,7 @@ from activity.status import Status
 from relay import replies, returnpath
 from relay.delivery import mta_sts
 from relay.delivery.contents import Prepared
-from relay.delivery.route import Router, Server, Unroutable
+from relay.delivery.route import Router, Server, Unroutable, every
 from relay.delivery.smtp import Connection, Refused
 from relay.delivery.tls import Encryption
 from relay.delivery.wire import Reply, Trouble
@@ -49,11 +48,13 @@ class Dialer:
         self.policies = policies or mta_sts.Policies(router.lookups.resolver)
 
     async def open(self, domain: str) -> Connection | Closed:
-        servers, policy = await asyncio.gather(self.router.servers(domain), self._policy(domain))
+        policy = await self._policy(domain)
+        enforced = policy is not None and policy.mode == "enforce"
+        permits = policy.permits if policy is not None and enforced else every
+        servers = await self.router.servers(domain, permits)
         if isinstance(servers, Unroutable):
             return Closed(servers.outcome, servers.absent)
-        enforced = policy is not None and policy.mode == "enforce"
-        allowed = [server for server in servers if policy is None or not enforced or policy.permits(server.host)]
+        allowed = [server for server in servers if permits(server.host)]
         last = _no_permitted(domain, servers)
         for server in allowed:
             reached = await self._try(server, required=enforced)

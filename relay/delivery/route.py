@@ -59,6 +59,10 @@ async def never(_domain: str) -> bool:
     return False
 
 
+def every(_host: str) -> bool:
+    return True
+
+
 class Router:
     """Finds the servers of a destination domain, best first.
 
@@ -77,15 +81,19 @@ class Router:
         self.own = local_addresses(settings.BIND)
         self.own_until = 0.0
 
-    async def servers(self, domain: str) -> list[Server] | Unroutable:
+    async def servers(self, domain: str, permits: Callable[[str], bool] = every) -> list[Server] | Unroutable:
+        """At most five, of the hosts that `permits` permits, unless that is none of them."""
         route = settings.ROUTES.get(domain) or settings.ROUTES.get("*")
         try:
             if route is not None:
                 return await self._static(*route) or _no_address(domain)
-            return await self._by_mx(domain) or _no_address(domain)
+            return await self._by_mx(domain, permits) or _no_address(domain)
         except NullMX:
             text = f"The domain {domain} says that it accepts no mail (null MX)"
             return Unroutable(_outcome(Status.HARD_BOUNCE, Reason.DOMAIN_NOT_FOUND, "5.1.10", text))
+        except LedBack:
+            text = f"The best mail server of {domain} is this relay itself, which does not know the domain"
+            return Unroutable(_outcome(Status.DEFERRED, Reason.NETWORK, "4.4.6", text))
         except dns.resolver.NXDOMAIN:
             text = f"The domain {domain} does not exist (DNS answers NXDOMAIN)"
             outcome = _outcome(Status.DEFERRED, Reason.DOMAIN_NOT_FOUND, "5.1.2", text)
@@ -102,29 +110,40 @@ class Router:
         ips = await self._ips(host)
         return [Server(host, ip, port, site) for ip in ips[:MOST_ADDRESSES]]
 
-    async def _by_mx(self, domain: str) -> list[Server]:
+    async def _by_mx(self, domain: str, permits: Callable[[str], bool]) -> list[Server]:
         answer = await self.lookups.ask(absolute(domain), "MX")
         if answer.rrset is None:
             # RFC 5321 5.1: no MX at all means the domain itself, with preference 0.
-            return await self._addresses([domain])
+            return await self._addresses({domain: 0}, permits)
         records = sorted(answer.rrset, key=lambda mx: (mx.preference, random.random()))
         # RFC 7505 3: a null MX stands alone. Beside others it contradicts them, and in doubt we deliver.
-        named = [mx.exchange for mx in records if mx.exchange != dns.name.root]
+        named = [mx for mx in records if mx.exchange != dns.name.root]
         if not named:
             raise NullMX
-        # RFC 5321 5.1: a name, so neither an address nor anything that no host is called.
-        hosts = [host for name in named if HOST.fullmatch(host := name.to_text(omit_final_dot=True).lower())]
-        return await self._addresses(list(dict.fromkeys(hosts)))
+        hosts: dict[str, int] = {}
+        for mx in named:
+            host = mx.exchange.to_text(omit_final_dot=True).lower()
+            # RFC 5321 5.1: a name, so neither an address nor anything that no host is called.
+            if HOST.fullmatch(host):
+                hosts.setdefault(host, mx.preference)
+        return await self._addresses(hosts, permits)
 
-    async def _addresses(self, hosts: list[str]) -> list[Server]:
+    async def _addresses(self, preferences: dict[str, int], permits: Callable[[str], bool]) -> list[Server]:
+        """The hosts are given in the order in which they shall be tried."""
+        site = site_name(list(preferences)) if preferences else ""
+        hosts = _better_than(preferences, preferences.get(settings.HOSTNAME))
+        hosts = [host for host in hosts if permits(host)] or hosts
         servers: list[Server] = []
         trouble: Exception | None = None
         deadline = time.monotonic() + PATIENCE
-        site = site_name(hosts) if hosts else ""
         share = MOST_OF_ONE_HOST if len(hosts) > 1 else MOST_ADDRESSES
         for host in hosts[:MOST_HOSTS]:
             try:
-                ips = await self._allowed(await self._ips(host))
+                ips = [ip for ip in await self._ips(host) if settings.PRIVATE_MX or is_public(ip)]
+                if await self._is_us(ips):
+                    better = _better_than(preferences, preferences[host])
+                    servers = [server for server in servers if server.host in better]
+                    break
             except (dns.exception.DNSException, OSError) as error:
                 trouble, ips = error, []
             servers += [Server(host, ip, settings.SMTP_PORT, site) for ip in ips[:share]]
@@ -151,11 +170,8 @@ class Router:
             raise trouble
         return interleaved(*found) if len(found) == 2 else [ip for ips in found for ip in ips]
 
-    async def _allowed(self, ips: list[str]) -> list[str]:
-        if settings.PRIVATE_MX or not ips:
-            return ips
-        own = await self._own_addresses()
-        return [ip for ip in ips if is_public(ip) and ip not in own]
+    async def _is_us(self, ips: list[str]) -> bool:
+        return bool(ips) and not settings.PRIVATE_MX and not (await self._own_addresses()).isdisjoint(ips)
 
     async def _own_addresses(self) -> set[str]:
         """Mail led back to ourselves would go round for ever."""
@@ -172,6 +188,18 @@ class Router:
 
 class NullMX(Exception):
     """RFC 7505: the domain takes no mail, ever."""
+
+
+class LedBack(Exception):
+    """RFC 5321 5.1: no mail server is better than ourselves, so the mail would go round for ever."""
+
+
+def _better_than(preferences: dict[str, int], ours: int | None) -> list[str]:
+    """RFC 5321 5.1: where we are among the mail servers, equal and worse ones would bring the mail back to us."""
+    better = [host for host, preference in preferences.items() if ours is None or preference < ours]
+    if preferences and not better:
+        raise LedBack
+    return better
 
 
 def absolute(host: str) -> dns.name.Name:
