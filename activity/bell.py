@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 
 EXPIRES = 10
 TASK = "relay.deliver"
+TRY_TASK = "relay.try_now"
 
 
 def key(domain: str) -> str:
@@ -28,13 +29,14 @@ class Ringer(threading.Thread):
     def __init__(self) -> None:
         super().__init__(name="bell", daemon=True)
         self.domains: set[str] = set()
+        self.asked: set[str] = set()
         self.wake = threading.Event()
         self.lock = threading.Lock()
         self.redis = redis.Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2)
 
-    def add(self, domains: Iterable[str]) -> None:
+    def add(self, domains: Iterable[str], *, asked: bool = False) -> None:
         with self.lock:
-            self.domains.update(domains)
+            (self.asked if asked else self.domains).update(domains)
         self.wake.set()
 
     def run(self) -> None:
@@ -43,8 +45,10 @@ class Ringer(threading.Thread):
             self.wake.clear()
             with self.lock:
                 domains, self.domains = self.domains, set()
+                asked, self.asked = self.asked, set()
             try:
                 self._ring(sorted(domains))
+                self._ask(sorted(asked))
             except Exception as error:
                 log.warning("bells not rung, the engine will look by itself: %s", error)
 
@@ -57,15 +61,22 @@ class Ringer(threading.Thread):
                 current_app.send_task(TASK, [domain], queue="deliver", expires=60)
 
 
+    def _ask(self, domains: list[str]) -> None:
+        for domain in domains:
+            current_app.send_task(TRY_TASK, [domain], queue="deliver", expires=60)
+
+
 _ringer: Ringer | None = None
 _starting = threading.Lock()
 
 
-def ring(domains: Iterable[str]) -> None:
-    """Returns at once. Started on first use, so that a forked web worker has a thread of its own."""
+def ring(domains: Iterable[str], *, asked: bool = False) -> None:
+    """Returns at once. `asked`: somebody wants a try now, so that a closed destination is probed before its time.
+
+    Started on first use, so that a forked web worker has a thread of its own."""
     global _ringer
     with _starting:
         if _ringer is None or not _ringer.is_alive():
             _ringer = Ringer()
             _ringer.start()
-    _ringer.add(domains)
+    _ringer.add(domains, asked=asked)

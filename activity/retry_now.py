@@ -44,5 +44,5 @@ def retry_now(ids: Sequence[UUID], who: str) -> int:
     with connection.cursor() as cursor:
         cursor.execute(RETRY_NOW, {"ids": list(ids), "low": min(ids), "high": max(ids), "note": note})
         domains = [domain for (domain,) in cursor.fetchall()]
-    bell.ring(set(domains))
+    bell.ring(set(domains), asked=True)
     return len(domains)

@@ -20,6 +20,14 @@ def deliver(domain: str) -> None:
     deliverer.ring(domain)
 
 
+@shared_task(name="relay.try_now")
+def try_now(domain: str) -> None:
+    """Somebody asked for a retry: like `deliver`, and a closed destination is probed before its time."""
+    from relay.delivery import deliverer
+
+    deliverer.ring(domain, asked=True)
+
+
 @shared_task(name="relay.keep_slices")
 def keep_slices() -> None:
     """Slices ahead of time, and an end to what has been kept long enough, the log-in log included."""

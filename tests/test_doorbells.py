@@ -1,10 +1,13 @@
 """Doorbells: rung once for any number of emails, taken down when the lane is claimed, and never depended upon."""
 
+import json
+
 import pytest
 import redis
 from django.conf import settings
 
 from activity import bell
+from relay import tasks
 from tests.delivering import accepted_email, engine_running, simulated, wait_until, wait_until_final
 from tests.factories import make_account, make_domain
 
@@ -31,6 +34,14 @@ def test_many_emails_for_one_domain_ring_once(valkey):
         bell.Ringer()._ring(["dest.test", "other.test"])
     assert valkey.llen("deliver") == 2
     assert 0 < valkey.ttl(bell.key("dest.test")) <= bell.EXPIRES
+
+
+def test_who_asks_for_a_retry_is_heard_although_the_bell_stands(valkey):
+    ringer = bell.Ringer()
+    ringer._ring(["dest.test"])
+    ringer._ask(["dest.test"])
+    sent = [json.loads(task)["headers"]["task"] for task in valkey.lrange("deliver", 0, -1)]
+    assert sorted(sent) == [tasks.deliver.name, tasks.try_now.name]
 
 
 def test_a_bell_stands_until_its_lane_is_claimed(domain, valkey):

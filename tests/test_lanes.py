@@ -17,6 +17,7 @@ from activity.destinations import DestinationRule, Rule, rule_for
 from activity.models import Recipient
 from activity.outcome import Outcome
 from activity.reasons import Reason
+from activity.retry_now import retry_now
 from activity.status import Status
 from domains.models import DkimKey
 from relay.delivery import traffic
@@ -349,6 +350,39 @@ def test_after_a_good_probe_all_the_mail_flows(domain):
     with simulated(server), short_retries(0.5), engine_running():
         wait_until_final(*emails, seconds=30)
     assert {email.status for email in emails} == {"delivered"}
+
+
+def test_who_asks_for_a_retry_gets_a_real_try_although_the_destination_is_closed(domain):
+    server = Counting(script(connect=DROP))
+    emails = [accepted_email(domain, f"u{n}@dest.test") for n in range(3)]
+    with simulated(server), short_retries(600), engine_running() as engine:
+        wait_until(lambda: all(history(email).count("deferred") == 1 for email in emails))
+        opened, left = server.opened, engine.lanes["dest.test"].closure.left
+        assert left > 60
+        retry_now([emails[0].id], "Ann")
+        engine.ring("dest.test", asked=True)
+        wait_until(lambda: history(emails[0]).count("deferred") == 2)
+        assert server.opened == opened + 1
+        assert engine.lanes["dest.test"].closure.left <= left + 1, "asking must not close it for longer"
+        server.behave = None
+        retry_now([emails[0].id], "Ann")
+        engine.ring("dest.test", asked=True)
+        wait_until_final(emails[0])
+        # Mail that comes now finds it open; who did not ask keeps his time.
+        wait_until_final(accepted_email(domain, "new@dest.test"))
+    assert emails[0].status == "delivered"
+    assert [history(email).count("deferred") for email in emails[1:]] == [1, 1]
+
+
+def test_asking_for_a_domain_without_a_way_looks_for_one_once(domain):
+    with mail_hosts(("lost.test", "MX", "10 mx.lost.test")), short_retries(600), engine_running() as engine:
+        email = accepted_email(domain, "x@lost.test")
+        wait_until(lambda: history(email).count("deferred") == 1)
+        retry_now([email.id], "Ann")
+        engine.ring("lost.test", asked=True)
+        wait_until(lambda: history(email).count("deferred") == 2)
+        assert engine.lanes["lost.test"].no_way.failures == 1
+        assert engine.lanes["lost.test"].no_way.left > 60
 
 
 def test_after_the_final_dot_no_second_mail_host_is_tried(domain):

@@ -30,6 +30,11 @@ class Closure:
         """Seconds until it may be tried again; 0 when it may be tried now."""
         return max(0.0, self.until - time.monotonic()) if self.why is not None else 0.0
 
+    def allow(self) -> None:
+        """Somebody asks for a probe now. Should it fail, the pause is as long as it was."""
+        if self.left:
+            self.until, self.failures = time.monotonic(), self.failures - 1
+
     def probe(self) -> None:
         self.probed_until = time.monotonic() + PROBE_SECONDS
 

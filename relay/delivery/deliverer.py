@@ -12,9 +12,9 @@ _engine: Engine | None = None
 _thread: threading.Thread | None = None
 
 
-def ring(domain: str) -> None:
+def ring(domain: str, *, asked: bool = False) -> None:
     if _engine is not None:
-        _engine.ring(domain)
+        _engine.ring(domain, asked=asked)
 
 
 def start() -> None:

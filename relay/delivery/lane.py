@@ -23,6 +23,8 @@ LARGEST_ROOM = 1000
 # A busy lane answers bells at most this often: the caller may be an account that has nothing in hand yet.
 BELL_SECONDS = 1.0
 ROUTE_SECONDS = 30.0
+# What somebody asked for is claimed by then, unless another process was faster.
+ASKED_SECONDS = 10.0
 
 
 class Lane:
@@ -47,11 +49,14 @@ class Lane:
         self.routing: asyncio.Task[None] | None = None
         self.no_way = Closure()
         self.closure = Closure()
+        self.asked_until = 0.0
 
     # What the engine asks.
 
-    def ring(self) -> None:
+    def ring(self, *, asked: bool = False) -> None:
         self.more = True
+        if asked:
+            self.asked_until = time.monotonic() + ASKED_SECONDS
         self.rung += 1
         self.engine.hungry[self] = None
 
@@ -108,6 +113,9 @@ class Lane:
         """Send what has arrived on, as far as the way is known and open."""
         if not self.arrivals or self.routing is not None:
             return
+        if time.monotonic() < self.asked_until:
+            self.no_way.allow()
+            self.closure.allow()
         shut = self.no_way if self.no_way.left else self.closure
         if shut.left:
             self.defer(self._leave(), shut)
@@ -115,11 +123,16 @@ class Lane:
             self.find_way()
         elif self.traffic.barred:
             self.engine.give_back(self._leave())
-        elif self.closure.why is None:
-            self.traffic.put(self, self._leave())
+        else:
+            self.asked_until = 0.0
+            self._put_or_probe(self.traffic)
+
+    def _put_or_probe(self, traffic: "Traffic") -> None:
+        if self.closure.why is None:
+            traffic.put(self, self._leave())
         elif not self.closure.probing:
             self.closure.probe()
-            self.traffic.put(self, [self.arrivals.pop(0)])
+            traffic.put(self, [self.arrivals.pop(0)])
 
     def find_way(self) -> None:
         if self.routing is None:
@@ -130,7 +143,7 @@ class Lane:
             servers = await self.engine.dialer.router.servers(self.domain)
             self.routed_until = time.monotonic() + ROUTE_SECONDS
             if isinstance(servers, Unroutable):
-                self.traffic = None
+                self.traffic, self.asked_until = None, 0.0
                 self.no_way.shut(Closed(servers.outcome, servers.absent))
             else:
                 self.no_way.reopen()
