@@ -60,7 +60,6 @@ class Ringer(threading.Thread):
             if standing:
                 current_app.send_task(TASK, [domain], queue="deliver", expires=60)
 
-
     def _ask(self, domains: list[str]) -> None:
         for domain in domains:
             current_app.send_task(TRY_TASK, [domain], queue="deliver", expires=60)
