@@ -1,4 +1,4 @@
-"""The DNS records of a sending domain: what the customer enters, and what our zone answers."""
+"""The DNS records of a sending domain that its owner enters."""
 
 from typing import NamedTuple
 
@@ -39,21 +39,6 @@ def records_of(domain: Domain) -> list[CustomerRecord]:
     return [*dkim, bounce]
 
 
-def customer_records() -> list[ZoneRecord]:
-    """The three CNAME records of every domain, as its owner should have entered them."""
-    domains = Domain.objects.order_by("id")
-    return [ZoneRecord(record.name, "CNAME", record.target) for domain in domains for record in records_of(domain)]
-
-
-def zone_records() -> list[ZoneRecord]:
-    """Our side: the TXT, MX and SPF records behind the targets of every domain."""
-    zone = settings.ZONE
-    records = []
-    for key in DkimKey.objects.select_related("domain").order_by("id"):
-        name = f"{key.domain.token}.{key.selector}.dkim.{zone}"
-        records.append(ZoneRecord(name, "TXT", key.txt))
-    for token in Domain.objects.order_by("id").values_list("token", flat=True):
-        name = f"{token}.bounce.{zone}"
-        records.append(ZoneRecord(name, "MX", f"10 mx.{zone}"))
-        records.append(ZoneRecord(name, "TXT", f"v=spf1 a:{settings.HOSTNAME} -all"))
-    return records
+def claim_record_of(domain: Domain) -> ZoneRecord:
+    """What moves a domain here that another account has validated: only who runs its DNS can enter it."""
+    return ZoneRecord(f"_relay-claim.{domain.name}", "TXT", f"relay-claim={domain.claim_token}")

@@ -75,6 +75,8 @@ KEY_OVERLAP = env.seconds("RELAY_KEY_OVERLAP", "7d")
 # The port of authoritative name servers, and those of our own zone (names; the first is the SOA's).
 DNS_PORT = env.number("RELAY_DNS_PORT", SIMULATOR_DNS_PORT if DEMO else 53, 1, 65535)
 NAME_SERVERS = env.text("RELAY_NAME_SERVERS", f"ns.{ZONE}").lower().split(",")
+# Public addresses of HOSTNAME and of mx.ZONE, for our zone.
+ZONE_ADDRESSES = env.addresses("RELAY_ZONE_ADDRESS")
 # Where our zone is published by RFC 2136 updates, signed by TSIG (RFC 8945).
 PUBLISH_SERVER = env.name_server("RELAY_PUBLISH_SERVER")
 TSIG_NAME = env.text("RELAY_TSIG_NAME")

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.simulator.dns import DnsServer
-from relay.simulator.world import World, published, world_zone
+from relay.simulator.world import World, world_zone
 from relay.simulator.zone import Failure, Zone
 from tests.mail_world import dns_running
 
@@ -238,12 +238,6 @@ def test_the_customers_cname_leads_to_our_key_and_a_bad_record_harms_no_other(se
     with dns_running(world_zone(records)) as server:
         answer = resolver_for(server).resolve("r1._domainkey.shop.test", "TXT")
     assert b"".join(answer[0].strings).decode() == LONG
-
-
-def test_only_test_domains_are_published_and_only_for_whoever_claimed_them_first():
-    alice = ("bounce.shop.test", "CNAME", "alice.bounce.relay.test")
-    mallory = ("bounce.shop.test", "CNAME", "mallory.bounce.relay.test")
-    assert published([alice, mallory, ("bounce.example.com", "CNAME", "bob.bounce.relay.test")]) == [alice]
 
 
 def test_the_world_reads_again_and_keeps_what_it_knew_when_that_fails(monkeypatch):

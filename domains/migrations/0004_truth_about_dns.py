@@ -8,12 +8,15 @@ from django.conf import settings
 from django.db import migrations, models
 
 import domains.models
+from domains.own import NAME
 
 
 def fill(apps, _schema_editor):
     """A claim token of its own for each domain, and the keys of validated ones were seen."""
     for domain in apps.get_model("domains", "Domain").objects.all():
         domain.claim_token = domains.models.make_token()
+        if domain.name == settings.ZONE and domain.account.name == NAME:
+            domain.next_check_at = None
         if domain.validated_at:
             domain.rotate_at = domain.validated_at + dt.timedelta(seconds=settings.KEY_AGE)
             domain.keys.update(seen_at=domain.validated_at, usable_at=domain.validated_at)

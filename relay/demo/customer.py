@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import transaction
 
 from billing.models import Account, Membership, Plan, User
+from domains import demo_dns
 from domains.models import Domain, SmtpCredential, hash_secret
 
 DOMAIN = "boutique.test"
@@ -67,6 +68,7 @@ def make_customer() -> Customer:
     domain, made = Domain.objects.get_or_create(account=account, name=DOMAIN)
     if made:
         domain.make_keys()
+        demo_dns.enter(domain)
     credential = _credential(account, "shop-web", known.smtp_secret)
     _credential(account, "old-printer", secrets.token_urlsafe(32), networks=["127.0.0.0/8"])
     return Customer(account, domain, credential, known)

@@ -12,8 +12,9 @@ import dns.exception
 from django.conf import settings
 from django.db import connections
 
-from domains.records import customer_records, zone_records
-from relay.simulator.zone import Zone
+from domains.models import DemoRecord, Domain
+from domains.zone import own_records, zone_records
+from relay.simulator.zone import Record, Zone
 
 logger = logging.getLogger(__name__)
 
@@ -64,16 +65,14 @@ def world_zone(records: Records) -> Zone:
 
 def fixed_records() -> list[tuple[str, str, str]]:
     ours, simulator, here = settings.ZONE, settings.SIMULATOR_DOMAIN, local_address()
-    # RFC 2308 5: the last number bounds how long an absence is remembered.
-    soa = f"ns.{ours} hostmaster.{ours} 1 3600 600 86400 5"
     return [
-        (".", "SOA", soa),
-        (ours, "SOA", soa),
+        (".", "SOA", soa()),
+        (ours, "SOA", soa()),
         (ours, "NS", f"ns.{ours}"),
         (f"ns.{ours}", *here),
         (f"mx.{ours}", *here),
         (settings.HOSTNAME, *here),
-        (simulator, "SOA", soa),
+        (simulator, "SOA", soa()),
         (simulator, "NS", f"ns.{ours}"),
         (simulator, "MX", f"10 mx.{simulator}"),
         (f"mx.{simulator}", *here),
@@ -96,24 +95,26 @@ def local_address() -> tuple[str, str]:
     return ("A" if address.version == 4 else "AAAA"), str(address)
 
 
-def database_records() -> list[tuple[str, str, str]]:
-    """Our side of every domain's records, and the customer's side where the domain is of the demo's world."""
+def database_records() -> list[Record]:
+    """Our own zone, the customers' zones, and what the demo's customers entered in theirs."""
     try:
-        return [*zone_records(), *published(customer_records())]
+        names = Domain.objects.order_by("name").values_list("name", flat=True).distinct()
+        zones = [record for name in names if name != settings.ZONE for record in zone_apex(name)]
+        entered = [Record(each.name, each.type, each.value) for each in DemoRecord.objects.order_by("id")]
+        ours = [Record(*each) for each in (*own_records(), *zone_records())]
+        return [*ours, *zones, *entered]
     finally:
         connections.close_all()
 
 
-def published(records: Records) -> list[tuple[str, str, str]]:
-    """The records that the demo's customers have entered at their DNS hosts: all below `.test`.
+def zone_apex(name: str) -> list[Record]:
+    """Each customer's domain is a zone with a name server, as in the real DNS."""
+    return [Record(name, "SOA", soa()), Record(name, "NS", f"ns.{settings.ZONE}")]
 
-    A name belongs to whoever claimed it first, so that a later claim of the same domain proves nothing.
-    """
-    by_name: dict[str, tuple[str, str, str]] = {}
-    for record in records:
-        if record[0].endswith(".test"):
-            by_name.setdefault(record[0], record)
-    return list(by_name.values())
+
+def soa() -> str:
+    # RFC 2308 5: the last number bounds how long an absence is remembered.
+    return f"ns.{settings.ZONE} hostmaster.{settings.ZONE} 1 3600 600 86400 5"
 
 
 def in_thread[T](function: Callable[[], T]) -> asyncio.Future[T]:
