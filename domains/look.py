@@ -1,0 +1,148 @@
+"""One look at a domain's DNS: its three records, whoever runs it, and advice beside them."""
+
+import asyncio
+import re
+from dataclasses import dataclass
+
+from asgiref.sync import async_to_sync
+from django.conf import settings
+
+from domains import dns_hosts
+from domains.advice import advise
+from domains.asking import Answer, Asker, Kind
+from domains.finding import Finding, Picture, State
+from domains.judging import Wanted, conflict, has_key, judge
+from domains.keys import public_key_of
+from domains.models import Domain
+from domains.records import claim_record_of, records_of
+
+SECONDS = 5.0  # for one record, whatever its name servers do
+# What may stand where the CNAME should be.
+OTHER_TYPES = ("TXT", "A", "AAAA", "MX")
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What has to be known of a domain to look at it. `keys`: {record key: the p= value we hold}."""
+
+    name: str
+    wanted: dict[str, Wanted]
+    keys: dict[str, str]
+    claim: tuple[str, str]
+
+
+def subject_of(domain: Domain) -> Subject:
+    """Two queries at most; none if the keys are prefetched."""
+    records = records_of(domain)
+    targets = {record.key: record.target for record in records}
+    wanted = {
+        record.key: Wanted(
+            record.name,
+            record.target,
+            domain.name,
+            settings.ZONE,
+            tuple(target for key, target in targets.items() if key != record.key),
+        )
+        for record in records
+    }
+    keys = {f"dkim{key.slot}": public_key_of(key.private_key) for key in domain.keys.all()}
+    claim = claim_record_of(domain)
+    return Subject(domain.name, wanted, keys, (claim.name, claim.value))
+
+
+def look_now(domain: Domain) -> Picture:
+    """With nothing remembered, for somebody who waits: SECONDS and a little."""
+    return async_to_sync(_look_fresh)(subject_of(domain))
+
+
+async def _look_fresh(subject: Subject) -> Picture:
+    return await look(subject, Asker())
+
+
+async def look(subject: Subject, asker: Asker) -> Picture:
+    """Never raises for what the DNS does. Records side by side, so that a silent server costs SECONDS once."""
+    findings, servers, claim, advice = await asyncio.gather(
+        asyncio.gather(*(_in_time(subject, key, asker) for key in subject.wanted)),
+        asker.servers_of(subject.name),
+        _claimed(subject, asker),
+        advise(subject.name, subject.wanted["bounce"].name, asker),
+    )
+    records = dict(zip(subject.wanted, findings, strict=True))
+    names = tuple(server.name for server in servers)
+    validated = [key for key in subject.keys if records[key].state is State.VALIDATED]
+    return Picture(
+        records=records,
+        claim=claim,
+        dns_host=dns_hosts.host_of(names),
+        name_servers=names,
+        advice=advice,
+        keys={f"r{key[-1]}": subject.keys[key] for key in validated},
+    )
+
+
+async def _in_time(subject: Subject, key: str, asker: Asker) -> Finding:
+    try:
+        async with asyncio.timeout(SECONDS):
+            return await _record(subject, key, asker)
+    except TimeoutError:
+        return Finding(State.ERROR, problem="time-out")
+
+
+async def _record(subject: Subject, key: str, asker: Asker) -> Finding:
+    wanted = subject.wanted[key]
+    own, (seen, usable) = await asyncio.gather(
+        asker.authoritative(wanted.name, "CNAME"),
+        _bounce(wanted, asker) if key == "bounce" else _dkim(wanted, subject.keys.get(key, ""), asker),
+    )
+    finding = judge(wanted, own, seen, usable=usable)
+    if finding.state is not State.MISSING:
+        return finding
+    others = await asyncio.gather(*(_standing(wanted.name, rdtype, asker) for rdtype in OTHER_TYPES))
+    found = conflict(list(zip(OTHER_TYPES, others, strict=True)), key)
+    return found or await _misplaced(wanted, finding, asker)
+
+
+async def _dkim(wanted: Wanted, public: str, asker: Asker) -> tuple[Answer, bool]:
+    seen = await asker.resolve(wanted.name, "TXT")
+    return seen, wanted.target in seen.chain and has_key(seen.values, public)
+
+
+async def _bounce(wanted: Wanted, asker: Asker) -> tuple[Answer, bool]:
+    """Reports must find us, and SPF of the return path must be there for whoever checks it."""
+    seen, texts = await asyncio.gather(asker.resolve(wanted.name, "MX"), asker.resolve(wanted.name, "TXT"))
+    ours = any(value.endswith(f" mx.{wanted.zone}") for value in seen.values)
+    spf = [text for text in texts.values if text.lower().startswith("v=spf1")]
+    return seen, wanted.target in seen.chain and ours and len(spf) == 1
+
+
+async def _standing(name: str, rdtype: str, asker: Asker) -> Answer:
+    answers = await asker.authoritative(name, rdtype)
+    said = next((answer for answer in answers if answer.kind is not Kind.ERROR), None)
+    return said or await asker.resolve(name, rdtype)
+
+
+async def _misplaced(wanted: Wanted, finding: Finding, asker: Asker) -> Finding:
+    """Nothing is at the name: perhaps it was entered at one that people enter by mistake."""
+    places = misplacements(wanted)
+    answers = await asyncio.gather(*(_standing(name, "CNAME", asker) for name in places.values()))
+    for (problem, name), answer in zip(places.items(), answers, strict=True):
+        if wanted.target in answer.values:
+            return Finding(State.MISSING, (name,), problem, answer.server, finding.ttl)
+    return finding
+
+
+def misplacements(wanted: Wanted) -> dict[str, str]:
+    """{problem: the name at which the record then stands}"""
+    relative = wanted.name.removesuffix(f".{wanted.domain}")
+    places = {"domain_twice": f"{wanted.name}.{wanted.domain}", "relative_twice": f"{relative}.{wanted.name}"}
+    if "_domainkey" in relative:
+        places["no_underscore"] = re.sub(r"_domainkey", "domainkey", wanted.name)
+        places["name_cut"] = wanted.name.replace("._domainkey", "")
+    return {problem: name for problem, name in places.items() if len(name) <= 253}
+
+
+async def _claimed(subject: Subject, asker: Asker) -> bool:
+    """Whether every authoritative server that answers shows the claim."""
+    name, value = subject.claim
+    said = [each for each in await asker.authoritative(name, "TXT") if each.kind is not Kind.ERROR]
+    return bool(said) and all(value in answer.values for answer in said)
