@@ -1,93 +1,68 @@
-"""Asks the DNS whether the three records of a domain are as they should be."""
+"""Checks a domain: looks at its DNS and carries out what follows from it."""
 
 import asyncio
-from typing import Literal, NamedTuple
+import datetime as dt
+import logging
+from collections.abc import Sequence
 
-import dns.asyncresolver
-import dns.exception
-import dns.name
-import dns.resolver
-from asgiref.sync import async_to_sync
-from django.conf import settings
-from django.db import IntegrityError, transaction
+from asgiref.sync import async_to_sync, sync_to_async
+from django.db import DatabaseError, transaction
 from django.utils import timezone
 
+from domains import life
+from domains.asking import Asker
+from domains.finding import Picture
+from domains.look import Subject, look, look_now, subject_of
 from domains.models import Domain
-from domains.records import CustomerRecord, records_of
+from domains.own import is_own
 
-SECONDS = 5
-# A customer's CNAME may lead to another one; RFC 1034 3.6.2 wants such chains followed, and loops noticed.
-HOPS = 8
+log = logging.getLogger(__name__)
 
-
-class Finding(NamedTuple):
-    """`value` is what the DNS showed (names without the last dot), or why it could not be asked."""
-
-    state: Literal["validated", "missing", "wrong", "error"]
-    value: str = ""
+BATCH = 50
+# A worker that dies with domains in hand delays them by this.
+LEASE = dt.timedelta(minutes=2)
+# One task at most: the worker has other things to do.
+SECONDS = 20.0
 
 
-class OwnedElsewhere(Exception):
-    """The records are right, but another account validated this domain first."""
+def check(domain: Domain, by: str = "") -> Picture:
+    """Look now, and save what follows; `by` is who asked. The domain is refreshed."""
+    picture = look_now(domain)
+    if not is_own(domain):
+        life.apply(domain, picture, timezone.now(), by)
+    return picture
 
 
-def check(domain: Domain) -> dict[str, Finding]:
-    """Look up and save. Three right records validate; a wrong one takes it back; a resolver's error changes nothing.
-
-    Returns {record key: Finding}. Raises OwnedElsewhere; what was found is saved even so.
-    """
-    findings = async_to_sync(look_up)(records_of(domain))
-    states = {finding.state for finding in findings.values()}
-    now = timezone.now()
-    domain.checked_at = now
-    domain.found = {key: finding._asdict() for key, finding in findings.items()}
-    domain.save(update_fields=["checked_at", "found"])
-    if states & {"missing", "wrong"}:
-        domain.validated_at = None
-    elif states == {"validated"} and domain.validated_at is None:
-        domain.validated_at = now
-    try:
-        with transaction.atomic():
-            domain.save(update_fields=["validated_at"])
-    except IntegrityError as error:
-        domain.validated_at = None
-        raise OwnedElsewhere(domain.name) from error
-    return findings
+def check_due() -> int:
+    """Look at the domains whose time has come; how many there were. May run in many processes at once."""
+    ends = timezone.now() + dt.timedelta(seconds=SECONDS)
+    checked = 0
+    while (now := timezone.now()) < ends and (domains := take_due(now)):
+        async_to_sync(_check_all)(domains)
+        checked += len(domains)
+    return checked
 
 
-async def look_up(records: list[CustomerRecord]) -> dict[str, Finding]:
-    """All records side by side, so that a silent server costs SECONDS once."""
-    resolver = make_resolver()
-    findings = await asyncio.gather(*(find(resolver, record) for record in records))
-    return {record.key: finding for record, finding in zip(records, findings, strict=True)}
+@transaction.atomic
+def take_due(now: dt.datetime) -> list[Domain]:
+    """Each domain for one process only, and for another one if that has not come back within LEASE."""
+    found = Domain.objects.due(now).select_for_update(skip_locked=True, of=("self",)).select_related("account")[:BATCH]
+    domains = list(found.prefetch_related("keys"))
+    Domain.objects.filter(pk__in=[domain.pk for domain in domains]).update(next_check_at=now + LEASE)
+    return domains
 
 
-def make_resolver() -> dns.asyncresolver.Resolver:
-    """Without a cache: whoever presses “Check now” has just changed something."""
-    resolver = dns.asyncresolver.Resolver(configure=settings.DNS_SERVER is None)
-    if settings.DNS_SERVER is not None:
-        host, resolver.port = settings.DNS_SERVER
-        resolver.nameservers = [host]
-    resolver.lifetime = SECONDS
-    resolver.cache = None
-    return resolver
+async def _check_all(domains: Sequence[Domain]) -> None:
+    asker = Asker()
+    subjects: list[Subject] = await sync_to_async(lambda: [subject_of(domain) for domain in domains])()
+    pictures = await asyncio.gather(*(look(subject, asker) for subject in subjects))
+    await sync_to_async(_apply_all)(domains, pictures)
 
 
-async def find(resolver: dns.asyncresolver.Resolver, record: CustomerRecord) -> Finding:
-    name, target, seen = dns.name.from_text(record.name), dns.name.from_text(record.target), ""
-    try:
-        for _ in range(HOPS):
-            answer = await resolver.resolve(name, "CNAME", search=False)
-            name = answer[0].target
-            seen = name.to_text(omit_final_dot=True)[:253]
-            if name == target:
-                return Finding("validated", seen)
-    except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
-        return Finding("wrong", seen) if seen else Finding("missing")
-    except (dns.exception.DNSException, OSError) as error:
-        return Finding("error", _reason(error))
-    return Finding("wrong", seen)
-
-
-def _reason(error: Exception) -> str:
-    return "time-out" if isinstance(error, dns.exception.Timeout) else "no usable answer"
+def _apply_all(domains: Sequence[Domain], pictures: Sequence[Picture]) -> None:
+    for domain, picture in zip(domains, pictures, strict=True):
+        try:
+            life.apply(domain, picture, timezone.now())
+        except DatabaseError:
+            # The others are not to wait for it; it is looked at again when its lease is over.
+            log.exception("what DNS showed of %s was not saved", domain)

@@ -1,28 +1,16 @@
 """What customers type on the Domains and Set-up pages."""
 
-import re
 from collections.abc import Mapping
+from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.core.validators import RegexValidator
 from django.utils.translation import gettext_lazy as _
 
 from billing.models import Account
 from domains.models import Domain
-from domains.senders import ascii_name
-
-# RFC 1035 2.3.4: labels of at most 63 octets; a name that takes records has at least two of them.
-NAME = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]")
-# The return-path host stands in front of the name, and the whole is at most 253 octets.
-LONGEST = 253 - len("r1._domainkey.")
-
-
-def normalised(name: str) -> str:
-    """Lower case, without the last dot, an internationalised name as its A-labels; raises ValidationError."""
-    name = ascii_name(name.strip().rstrip("."))
-    if not NAME.fullmatch(name) or len(name) > LONGEST:
-        raise ValidationError(_("Enter a domain such as example.com."), code="domain")
-    return name
+from domains.names import normalised
 
 
 class DomainForm(forms.Form):
@@ -36,6 +24,32 @@ class DomainForm(forms.Form):
 
     def clean_name(self) -> str:
         return normalised(self.cleaned_data["name"])
+
+
+class BounceLabelForm(forms.Form):
+    """The label before the domain that makes its return-path host."""
+
+    label = forms.CharField(
+        label=_("Label of the return-path host"),
+        max_length=63,
+        # RFC 1035 2.3.4.
+        validators=[
+            RegexValidator(
+                r"^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\Z", _("Letters, digits and hyphens, such as “bounce”.")
+            )
+        ],
+        widget=forms.TextInput(attrs={"autocapitalize": "none", "spellcheck": "false", "autocomplete": "off"}),
+    )
+
+    def __init__(self, domain: Domain, data: Mapping[str, str] | None = None, **options: Any) -> None:
+        super().__init__(data, **options)
+        self.domain = domain
+
+    def clean_label(self) -> str:
+        label = str(self.cleaned_data["label"]).lower()
+        if self.domain.account.domains.filter(name=f"{label}.{self.domain.name}").exists():
+            raise ValidationError(_("That is one of your sending domains."), code="taken")
+        return label
 
 
 class CredentialForm(forms.Form):

@@ -157,11 +157,16 @@ class DomainEvent(models.Model):
     detail = models.JSONField(default=dict, blank=True)
     # Who did it; empty when the relay did.
     by = models.CharField(_("by"), max_length=254, blank=True)
+    # The account's owners have yet to be told by email.
+    mail_owed = models.BooleanField(default=False, db_default=False, editable=False)
 
     class Meta:
         verbose_name = _("line of a domain's history")
         verbose_name_plural = _("histories of domains")
-        indexes = [models.Index(fields=["domain", "-id"], name="domain_history")]
+        indexes = [
+            models.Index(fields=["domain", "-id"], name="domain_history"),
+            models.Index(fields=["id"], condition=models.Q(mail_owed=True), name="domain_mail_owed"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.domain_id}: {self.kind}"

@@ -85,19 +85,24 @@ PROBLEMS: dict[str, Promise] = {
 
 def explain(found: dict[str, Any], record: CustomerRecord, domain: str) -> str:
     """The sentence for a finding as it lies in Domain.found; empty where there is nothing to say."""
-    problem = found.get("problem", "")
-    if problem not in PROBLEMS:
-        return ""
     values = found.get("found") or [""]
-    return str(PROBLEMS[problem]) % {
-        "found": values[0],
-        "relative": record.name.removesuffix(f".{domain}"),
-        "target": f"{record.target}.",
-        "end": record.target.rpartition(".")[2],
-        "domain": domain,
-        "server": found.get("server") or str(_("one of them")),
-        "wait": _wait(found.get("ttl", 0)),
-    }
+    return sentence(
+        found.get("problem", ""),
+        {
+            "found": values[0],
+            "relative": record.name.removesuffix(f".{domain}"),
+            "target": f"{record.target}.",
+            "end": record.target.rpartition(".")[2],
+            "domain": domain,
+            "server": found.get("server") or str(_("one of them")),
+            "wait": _wait(found.get("ttl", 0)),
+        },
+    )
+
+
+def sentence(problem: str, names: dict[str, str]) -> str:
+    """A problem in words; empty for none."""
+    return str(PROBLEMS[problem]) % names if problem in PROBLEMS else ""
 
 
 def _wait(seconds: int) -> str:

@@ -195,6 +195,7 @@ STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = f"Relay <no-reply@{ZONE}>"
 MAILERS = {"default": {"BACKEND": "relay.system_mail.AcceptBackend"}}
 FILE_UPLOAD_HANDLERS = [
     "activity.uploads.BoundedUploads",

@@ -7,6 +7,7 @@ from email.policy import SMTP
 from email.utils import format_datetime, make_msgid, parseaddr
 
 from asgiref.sync import async_to_sync
+from django.conf import settings
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 from django.utils import timezone
@@ -18,6 +19,7 @@ from activity.pool import conninfo
 from activity.reasons import Reason
 from activity.suppressed import suppression_of
 from domains.models import Domain
+from domains.own import own_domain
 from relay.submission.gate import suppressed
 
 CLIENT = "dashboard"
@@ -86,7 +88,10 @@ class AcceptBackend(BaseEmailBackend):
 
     def _send(self, each: EmailMessage) -> None:
         sender = parseaddr(each.from_email)[1].rpartition("@")[2].lower()
-        domain = Domain.objects.validated().select_related("account").filter(name=sender).first()
+        if sender == settings.ZONE:
+            domain: Domain | None = own_domain()
+        else:
+            domain = Domain.objects.validated().select_related("account").filter(name=sender).first()
         if domain is None:
             raise Unavailable(f"system mail needs a validated domain, and {sender} is none")
         _, refusal = hand_in(domain, each.message(), each.recipients())

@@ -1,0 +1,98 @@
+"""Emails to an account's owners about a domain that fails, stopped, or was taken over."""
+
+import datetime as dt
+import logging
+
+from django.conf import settings
+from django.core.mail import send_mail
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.translation import gettext as _
+from django.utils.translation import override
+
+from billing.models import Membership
+from domains.models import Domain, DomainEvent
+from domains.names import in_unicode
+from domains.records import records_of
+from domains.wording import explain
+
+log = logging.getLogger(__name__)
+
+Kind = DomainEvent.Kind
+# A warning that could not be sent for so long has lost its meaning.
+STALE = dt.timedelta(days=2)
+
+
+def send_owed() -> int:
+    """Send what is owed; how many. Whoever takes a line sends it, so no warning is sent twice."""
+    sent = 0
+    owed = DomainEvent.objects.filter(mail_owed=True).select_related("domain__account").order_by("id")
+    for event in owed[:100]:
+        if not DomainEvent.objects.filter(pk=event.pk, mail_owed=True).update(mail_owed=False):
+            continue
+        if event.at < timezone.now() - STALE:
+            continue
+        try:
+            _send(event)
+            sent += 1
+        except Exception as error:  # whatever the mailer raises, the warning is still owed
+            log.warning("a warning about %s waits: %s", event.domain, error)
+            DomainEvent.objects.filter(pk=event.pk).update(mail_owed=True)
+    return sent
+
+
+def _send(event: DomainEvent) -> None:
+    domain = event.domain
+    owners = Membership.objects.filter(account=domain.account, role=Membership.Role.OWNER, user__is_active=True)
+    addresses = list(owners.order_by("id").values_list("user__email", flat=True))
+    if not addresses:
+        return
+    with override(domain.account.language), timezone.override(domain.account.tzinfo):
+        subject, text = compose(event)
+    for address in addresses:
+        send_mail(subject, text, None, [address])
+
+
+def compose(event: DomainEvent) -> tuple[str, str]:
+    """(subject, text)"""
+    domain = event.domain
+    name = in_unicode(domain.name)
+    link = f"{settings.WEB_URL}{reverse('domains:domain', args=[domain.pk])}"
+    if event.kind == Kind.FAILING:
+        until = dt.datetime.fromisoformat(event.detail["until"])
+        subject = _("%(name)s: a DNS record is not right any more") % {"name": name}
+        first = _("We still send for %(name)s until %(until)s. After that its mail is Rejected.") % {
+            "name": name,
+            "until": date_format(timezone.localtime(until), "j F Y, H:i T"),
+        }
+    elif event.kind == Kind.LOST:
+        subject = _("%(name)s was taken over by another account") % {"name": name}
+        first = _(
+            "Whoever runs the DNS of %(name)s moved it to another account. Its mail is Rejected here from now on. If "
+            "that was not meant to happen, look into its DNS at once."
+        ) % {"name": name}
+    else:
+        subject = _("%(name)s: mail is Rejected until its DNS records are right") % {"name": name}
+        first = _("The records of %(name)s were not right for too long, so mail from it is Rejected now.") % {
+            "name": name
+        }
+    lines = [
+        first,
+        "",
+        *_records(domain, event.detail.get("records", [])),
+        _("Look at it here: %(link)s") % {"link": link},
+    ]
+    return subject, "\n".join(lines) + "\n"
+
+
+def _records(domain: Domain, keys: list[str]) -> list[str]:
+    """What each of these records should be, and what is different."""
+    lines = []
+    for record in records_of(domain):
+        if record.key in keys:
+            lines += [f"{record.label}: {record.name} CNAME {record.target}"]
+            found = domain.found.get(record.key, {})
+            said = explain(found, record, domain.name) or (_("It was not found.") if not found.get("found") else "")
+            lines += [f"  {said}", ""] if said else [""]
+    return lines
