@@ -110,6 +110,31 @@ def test_a_message_without_a_body_is_all_header():
     assert (header.subject, header.length) == ("x", 31)
 
 
+@pytest.mark.parametrize(
+    "body", [b"Hello\r\n", b"Dear John, look here: it works\r\n\r\nBye: now\r\n", b"\xe9t\xe9\r\n\r\n"]
+)
+def test_the_empty_line_before_the_body_is_put_in_where_it_is_missing(body):
+    fields = b"From: a@b.example\r\nSubject: x\r\n folded\r\n \r\n"
+    header = parse(fields + body)
+    assert (b"".join(header.kept), header.length, header.repair) == (fields, len(fields), b"\r\n")
+    assert parse(fields + b"\r\n" + body).repair == b"", "what is there is not put in again"
+    assert parse(fields).repair == b"", "nor before a body that is not there"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"Bcc: x@y.example", b"Bcc : x@y.example", b"\xef\xbb\xbfBcc: x@y.example", b"B\xe9c:", b"http://a.example"],
+)
+@pytest.mark.parametrize("text", [b"", b"Hello\r\n", b"Hello\r\n folded: too\r\n"])
+def test_it_is_not_put_in_before_what_may_be_a_field(text, line):
+    head = b"From: a@b.example\r\n" + text + line + b"\r\n\r\nBody\r\n"
+    if not text and line.startswith((b"Bcc:", b"http:")):
+        assert parse(head).repair == b"", "it is a field"
+        return
+    with pytest.raises(Malformed, match="line 2 is not a header field"):
+        parse(head)
+
+
 def test_more_than_50_received_fields_are_a_loop():
     received = b"Received: by a.example\r\n"
     parse(received * 50 + b"From: a@b.example\r\n\r\n")

@@ -79,7 +79,7 @@ def protocol_of(transaction: Transaction, *, secure: bool) -> str:
 
 def write_header(server: "Server", arrival: Arrival, header: Header, content: Content, protocol: str) -> None:
     """Give the arrival its size and its bytes: our header block, then everything behind the customer's."""
-    block = message.rewritten(header, arrival.id, server.hostname, protocol, time.time())
+    block = message.rewritten(header, arrival.id, server.hostname, protocol, time.time()) + header.repair
     arrival.header_id = header.message_id
     arrival.size = len(block) + content.size - header.length
 

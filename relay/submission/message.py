@@ -1,4 +1,4 @@
-"""The header block of a message: what is read from it, what is removed, what is added; every other byte stays.
+"""The header block of a message: what is read from it, what is removed, added and repaired; every other byte stays.
 
 Pure functions over bytes. RFC 5322 for the syntax; RFC 6532 lets UTF-8 stand in header fields.
 """
@@ -27,6 +27,9 @@ MAX_READABLE = 2_000
 # A field with its folded lines. RFC 5322 2.2: printable ASCII but colon, and no space before the colon: the obsolete
 # form (RFC 5322 4.5) cannot be signed, because DKIM verifiers disagree about it.
 FIELD = re.compile(rb"([!-9;-~]+):([^\n]*\n(?:[ \t][^\n]*\n)*)")
+# A line that somebody may have meant as a field, or may take for one, however wrong its name is.
+LIKE_A_FIELD = re.compile(rb"^[^\s:]++[ \t]*+:", re.MULTILINE)
+EMPTY_LINE = b"\r\n"
 # The usual ways to write one mailbox: an address alone, or behind a name.
 LONE_MAILBOX = re.compile(r'[^\s<>@,;:"()\[\]\\]+@[^\s<>@,;:"()\[\]\\]+')
 NAMED_MAILBOX = re.compile(
@@ -48,10 +51,14 @@ class Looping(Malformed):
 
 @dataclass(slots=True)
 class Header:
-    """What the header block says. `kept`: the fields to carry, byte for byte; `length`: of the block as it came."""
+    """What the header block says. `kept`: the fields to carry, byte for byte; `length`: of the block as it came.
+
+    `repair` is the empty line that the client left out between the block and the body, or nothing.
+    """
 
     kept: list[bytes] = field(default_factory=list)
     length: int = 0
+    repair: bytes = b""
     seen: set[bytes] = field(default_factory=set)
     sender: str = ""
     subject: str = ""
@@ -64,7 +71,11 @@ def parse(head: bytes) -> Header:
     """`head` begins with the message and holds at least its header block. Raises Malformed."""
     header = Header()
     senders, received = [], 0
-    for name, raw, value in fields_of(block_of(head)):
+    block = block_of(head)
+    fields, end = fields_of(block)
+    if end < len(block):
+        header.repair = missing_line(block, end)
+    for name, raw, value in fields:
         header.length += len(raw)
         if name == TAG:
             header.tag = readable(value)
@@ -99,19 +110,28 @@ def block_of(head: bytes) -> bytes:
     return head[: end + 2]
 
 
-def fields_of(block: bytes) -> list[tuple[bytes, bytes, bytes]]:
-    """(name in lower case, the whole field, its value) in order."""
+def fields_of(block: bytes) -> tuple[list[tuple[bytes, bytes, bytes]], int]:
+    """(name in lower case, the whole field, its value) in order, and where the first line stands that is no field."""
     found, at = [], 0
-    while at < len(block):
-        match = FIELD.match(block, at)
-        if match is None:
-            line = block.count(b"\n", 0, at) + 1
-            raise Malformed(f"line {line} is not a header field, and no empty line stands before it")
+    while match := FIELD.match(block, at):
         found.append((match[1].lower(), match[0], match[2]))
         at = match.end()
     if len(found) > MAX_FIELDS:
         raise Malformed(f"it has more than {MAX_FIELDS} header fields")
-    return found
+    return found, at
+
+
+def missing_line(block: bytes, at: int) -> bytes:
+    """The empty line to put in at `at`, where text begins that is no field. Raises Malformed.
+
+    RFC 5322 2.1 wants an empty line before the body. Most servers take a line that is no field for the body's first,
+    some skip it and read on; with the empty line in its place all read what we signed. But when something like a field
+    follows, it was not the body that the client meant, and to make it so would show a Bcc, or the fields, to everybody.
+    """
+    if LIKE_A_FIELD.search(block, at):
+        line = block.count(b"\n", 0, at) + 1
+        raise Malformed(f"line {line} is not a header field, and no empty line stands before it")
+    return EMPTY_LINE
 
 
 def sender_of(values: list[bytes]) -> str:
