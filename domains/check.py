@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import logging
+import threading
 from collections.abc import Sequence
 
 from asgiref.sync import async_to_sync, sync_to_async
@@ -21,8 +22,9 @@ log = logging.getLogger(__name__)
 BATCH = 50
 # A worker that dies with domains in hand delays them by this.
 LEASE = dt.timedelta(minutes=2)
-# One task at most: the worker has other things to do.
+# For so long at a time, and in one thread of a process: the worker has other things to do.
 SECONDS = 20.0
+busy = threading.Lock()
 
 
 def check(domain: Domain, by: str = "") -> Picture:
@@ -35,6 +37,15 @@ def check(domain: Domain, by: str = "") -> Picture:
 
 def check_due() -> int:
     """Look at the domains whose time has come; how many there were. May run in many processes at once."""
+    if not busy.acquire(blocking=False):
+        return 0
+    try:
+        return _check_due()
+    finally:
+        busy.release()
+
+
+def _check_due() -> int:
     ends = timezone.now() + dt.timedelta(seconds=SECONDS)
     checked = 0
     while (now := timezone.now()) < ends and (domains := take_due(now)):

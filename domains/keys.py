@@ -48,7 +48,8 @@ def make_private_key() -> str:
 
 
 def open_private_key(pem: str) -> rsa.RSAPrivateKey:
-    key = load_pem_private_key(pem.encode(), password=None)
+    # Checking that the primes are prime takes 45 ms, and what we encrypted ourselves was not tampered with.
+    key = load_pem_private_key(pem.encode(), password=None, unsafe_skip_rsa_key_validation=True)
     if not isinstance(key, rsa.RSAPrivateKey):
         raise TypeError("a DKIM key must be an RSA key")
     return key

@@ -12,7 +12,6 @@ from domains.advice import advise
 from domains.asking import Answer, Asker, Kind
 from domains.finding import Finding, Picture, State
 from domains.judging import Wanted, conflict, has_key, judge
-from domains.keys import public_key_of
 from domains.models import Domain
 from domains.records import claim_record_of, records_of
 
@@ -45,7 +44,7 @@ def subject_of(domain: Domain) -> Subject:
         )
         for record in records
     }
-    keys = {f"dkim{key.slot}": public_key_of(key.private_key) for key in domain.keys.all()}
+    keys = {f"dkim{key.slot}": key.public_key for key in domain.keys.all()}
     claim = claim_record_of(domain)
     return Subject(domain.name, wanted, keys, (claim.name, claim.value))
 

@@ -3,7 +3,7 @@
 import datetime as dt
 import hashlib
 import secrets
-from typing import Self
+from typing import Any, Self
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -51,8 +51,10 @@ class Domain(models.Model):
     advice = models.JSONField(_("what DNS showed beside the records"), default=dict, blank=True)
     # The bounce record is gone: return paths are at our own zone until it is back.
     own_return_path = models.BooleanField(_("return path of our own"), default=False, db_default=False)
-    # When the idle selector shall sign; empty before the domain was validated.
+    # When the idle selector shall get a key and sign; empty before the domain was validated.
     rotate_at = models.DateTimeField(_("next rotation"), null=True, blank=True)
+    # When there is something to do about the keys: see domains/rotation.py.
+    next_step_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(_("added"), auto_now_add=True)
 
     objects = DomainQuerySet.as_manager()
@@ -71,7 +73,7 @@ class Domain(models.Model):
         ]
         indexes = [
             models.Index(fields=["next_check_at"], name="domain_due_check"),
-            models.Index(fields=["rotate_at"], name="domain_due_rotation"),
+            models.Index(fields=["next_step_at"], name="domain_due_rotation"),
         ]
 
     def __str__(self) -> str:
@@ -97,6 +99,8 @@ class DkimKey(models.Model):
     domain = models.ForeignKey(Domain, on_delete=models.CASCADE, related_name="keys")
     slot = models.PositiveSmallIntegerField(_("record"), choices=Slot)
     private_key = EncryptedField(default=make_private_key, editable=False)
+    # The p= value, so that looking at DNS and printing the zone open no private key.
+    public_key = models.TextField(editable=False)
     active = models.BooleanField(_("signs"), default=False)
     created_at = models.DateTimeField(_("made"), default=timezone.now)
     # When every authoritative server showed this key for the first time.
@@ -105,6 +109,8 @@ class DkimKey(models.Model):
     usable_at = models.DateTimeField(_("may sign from"), null=True, blank=True)
     # When it last stopped signing: it stays published for a while, for mail that is still under way.
     stopped_at = models.DateTimeField(_("stopped signing"), null=True, blank=True)
+    # For how many seconds resolvers may remember what stood at the selector before this key.
+    old_ttl = models.PositiveIntegerField(default=0, db_default=0, editable=False)
 
     class Meta:
         verbose_name = _("DKIM key")
@@ -121,6 +127,11 @@ class DkimKey(models.Model):
     def __str__(self) -> str:
         return f"{self.selector}._domainkey of domain {self.domain_id}"
 
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if self._state.adding:
+            self.public_key = public_key_of(self.private_key)
+        super().save(*args, **kwargs)
+
     @property
     def selector(self) -> str:
         return f"r{self.slot}"
@@ -128,7 +139,7 @@ class DkimKey(models.Model):
     @property
     def txt(self) -> str:
         """The TXT record receivers read (RFC 6376 3.6.1)."""
-        return f"v=DKIM1; k=rsa; p={public_key_of(self.private_key)}"
+        return f"v=DKIM1; k=rsa; p={self.public_key}"
 
 
 class DomainEvent(models.Model):

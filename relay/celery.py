@@ -32,6 +32,7 @@ app.conf.update(
         "relay.deliver": {"queue": "deliver"},
         "relay.understand_report": {"queue": "reports"},
         "relay.check_domains": {"queue": "domains"},
+        "relay.warn_owners": {"queue": "domains"},
     },
     timezone="UTC",
     beat_schedule_filename=str(settings.HOME / "beat-schedule"),
@@ -41,6 +42,8 @@ app.conf.update(
         # One that could not begin in time is not worth running: the next one does the same.
         "figures": {"task": "relay.roll_up", "schedule": 10.0, "options": {"expires": 10}},
         "dsns": {"task": "relay.send_dsns", "schedule": 10.0, "options": {"expires": 10}},
+        "domains": {"task": "relay.check_domains", "schedule": 3.0, "options": {"expires": 3}},
+        "warnings": {"task": "relay.warn_owners", "schedule": 5.0, "options": {"expires": 5}},
         "expired": {"task": "relay.drop_expired", "schedule": 3600.0},
     },
 )

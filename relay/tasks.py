@@ -81,3 +81,19 @@ def send_dsns() -> None:
     from relay import dsn
 
     dsn.send_owed()
+
+
+@shared_task(name="relay.check_domains")
+def check_domains() -> None:
+    """The DNS records of the domains whose time has come."""
+    from domains import check
+
+    check.check_due()
+
+
+@shared_task(name="relay.warn_owners")
+def warn_owners() -> None:
+    """Emails about domains that fail, stopped or were taken over."""
+    from domains import warnings
+
+    warnings.send_owed()

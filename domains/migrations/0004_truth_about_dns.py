@@ -8,17 +8,22 @@ from django.conf import settings
 from django.db import migrations, models
 
 import domains.models
+from domains.keys import public_key_of
 from domains.own import NAME
 
 
 def fill(apps, _schema_editor):
-    """A claim token of its own for each domain, and the keys of validated ones were seen."""
+    """A claim token of its own for each domain; public keys; the keys of validated domains were seen."""
+    for key in apps.get_model("domains", "DkimKey").objects.all():
+        key.public_key = public_key_of(key.private_key)
+        key.save(update_fields=["public_key"])
     for domain in apps.get_model("domains", "Domain").objects.all():
         domain.claim_token = domains.models.make_token()
         if domain.name == settings.ZONE and domain.account.name == NAME:
             domain.next_check_at = None
         if domain.validated_at:
             domain.rotate_at = domain.validated_at + dt.timedelta(seconds=settings.KEY_AGE)
+            domain.next_step_at = domain.rotate_at
             domain.keys.update(seen_at=domain.validated_at, usable_at=domain.validated_at)
         domain.save()
 
@@ -74,11 +79,23 @@ class Migration(migrations.Migration):
                 ),
                 ("detail", models.JSONField(blank=True, default=dict)),
                 ("by", models.CharField(blank=True, max_length=254, verbose_name="by")),
+                ("mail_owed", models.BooleanField(db_default=False, default=False, editable=False)),
             ],
             options={
                 "verbose_name": "line of a domain's history",
                 "verbose_name_plural": "histories of domains",
             },
+        ),
+        migrations.AddField(
+            model_name="dkimkey",
+            name="old_ttl",
+            field=models.PositiveIntegerField(db_default=0, default=0, editable=False),
+        ),
+        migrations.AddField(
+            model_name="dkimkey",
+            name="public_key",
+            field=models.TextField(default="", editable=False),
+            preserve_default=False,
         ),
         migrations.AddField(
             model_name="dkimkey",
@@ -119,6 +136,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddField(
             model_name="domain",
+            name="next_step_at",
+            field=models.DateTimeField(blank=True, editable=False, null=True),
+        ),
+        migrations.AddField(
+            model_name="domain",
             name="own_return_path",
             field=models.BooleanField(db_default=False, default=False, verbose_name="return path of our own"),
         ),
@@ -143,7 +165,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="domain",
-            index=models.Index(fields=["rotate_at"], name="domain_due_rotation"),
+            index=models.Index(fields=["next_step_at"], name="domain_due_rotation"),
         ),
         migrations.AddField(
             model_name="demorecord",
@@ -166,6 +188,10 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="domainevent",
             index=models.Index(fields=["domain", "-id"], name="domain_history"),
+        ),
+        migrations.AddIndex(
+            model_name="domainevent",
+            index=models.Index(condition=models.Q(("mail_owed", True)), fields=["id"], name="domain_mail_owed"),
         ),
         migrations.RunPython(fill, migrations.RunPython.noop),
     ]

@@ -1,0 +1,94 @@
+"""The domains whose time has come are looked at by themselves, each by one process only."""
+
+import datetime as dt
+from unittest import mock
+
+import pytest
+from django.utils import timezone
+
+from domains import check
+from domains.models import Domain
+from domains.records import records_of
+from domains.zone import zone_records
+from relay.celery import app
+from relay.simulator.zone import Zone
+from relay.tasks import check_domains, warn_owners
+from tests.factories import make_account, make_domain
+from tests.mail_world import dns_running
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def world(settings):
+    """A DNS server that is resolver and authority of everything."""
+    zone = Zone([(".", "SOA", "ns.relay.test hostmaster.relay.test 1 1 1 1 1"), ("ns.relay.test", "A", "127.0.0.1")])
+    with dns_running(zone) as server:
+        settings.DNS_SERVER, settings.DNS_PORT, settings.PRIVATE_MX = ("127.0.0.1", server.port), server.port, True
+        yield zone
+
+
+def entered(zone, domain):
+    """The domain's owner has entered the three records, and our zone has what they lead to."""
+    if not domain.keys.exists():
+        domain.make_keys()
+    zone.add(domain.name, "SOA", "ns.relay.test hostmaster.relay.test 1 1 1 1 1")
+    zone.add(domain.name, "NS", "ns.relay.test")
+    for record in records_of(domain):
+        zone.add(record.name, "CNAME", record.target)
+    for record in zone_records([domain]):
+        zone.add(*record)
+    return domain
+
+
+def test_a_due_domain_is_looked_at_and_validated_by_the_task(world):
+    domain = entered(world, make_domain(make_account(), validated=False))
+    check_domains()
+    domain.refresh_from_db()
+    assert domain.validated_at is not None
+    assert domain.next_check_at > timezone.now()
+
+
+def test_beat_asks_for_checks_and_warnings_every_few_seconds():
+    schedule = {each["task"]: each["schedule"] for each in app.conf.beat_schedule.values()}
+    assert schedule[check_domains.name] <= 5
+    assert schedule[warn_owners.name] <= 5
+
+
+def test_a_domain_that_is_not_due_is_left_alone(world):
+    tomorrow = timezone.now() + dt.timedelta(days=1)
+    make_domain(make_account(), next_check_at=tomorrow)
+    make_domain(make_account(), "never.example", next_check_at=None)
+    assert check.check_due() == 0
+
+
+def test_each_due_domain_is_taken_by_one_process_only_and_again_when_that_one_died():
+    make_domain(make_account())
+    now = timezone.now()
+    assert len(check.take_due(now)) == 1
+    assert check.take_due(now) == []
+    assert len(check.take_due(now + check.LEASE)) == 1
+
+
+def test_a_process_checks_in_one_thread_at_a_time(world):
+    make_domain(make_account())
+    with check.busy:
+        assert check.check_due() == 0
+    assert check.check_due() == 1
+
+
+def test_one_domain_that_cannot_be_saved_does_not_stop_the_others(world):
+    account = make_account()
+    first, second = make_domain(account, "one.example"), make_domain(account, "two.example")
+    real = check.life.apply
+
+    def failing(domain, *rest):
+        if domain.pk == first.pk:
+            raise check.DatabaseError("disk full")
+        return real(domain, *rest)
+
+    with mock.patch.object(check.life, "apply", failing):
+        assert check.check_due() == 2
+    second.refresh_from_db()
+    assert second.checked_at is not None
+    assert Domain.objects.get(pk=first.pk).checked_at is None
