@@ -163,7 +163,7 @@ class Dialogues:
         check(REPLY.fullmatch(said.replace(b"334 \r\n", b"").replace(b"334 ", b"250 ")), "a reply is none")
         check(b"Internal error" not in said, "a session failed")
         check(made.room.used == 0, "room is not given back")
-        check(not made.slots.taken and not made.wires, "the connection is not forgotten")
+        check(not made.slots and not made.wires, "the connection is not forgotten")
         for body in made.committer.arrivals:
             check(not BARE.search(body), "what is sent on would smuggle")
             check(len(body) < MAX_BYTES + 2_000, "a message is over the limit")

@@ -302,7 +302,7 @@ def test_a_report_over_the_limit_is_drained_and_refused(email):
             client.send(content + b".\r\n")
             assert client.reply().startswith("552 5.3.4")
         assert client.ask("NOOP").startswith("250")
-        assert server.desk.limits.used == 0
+        assert server.desk.limits.room.used == 0
     assert InboundReport.objects.count() == 1
 
 
@@ -347,12 +347,12 @@ def test_guessing_addresses_ends_soon(server):
 
 
 def test_room_for_reports_on_their_way_is_bounded(server, email):
-    server.desk.limits.room = 100_000
+    server.desk.limits.room.limit = 100_000
     with closing(Client(server.port)) as client:
         client.begin(return_path_of(email))
         client.send(b"x\r\n" * 50_000 + b".\r\n")
         assert client.reply().startswith("452 4.3.1")
-        assert server.desk.limits.used == 0
+        assert server.desk.limits.room.used == 0
 
 
 def test_a_database_that_is_away_is_a_temporary_error(email):
@@ -370,7 +370,7 @@ def test_a_client_that_goes_away_in_the_middle_leaves_nothing(server, email):
         client.begin(return_path_of(email))
         client.send(b"half a report\r\n")
     wait_for(lambda: not server.desk.limits.open)
-    assert server.desk.limits.used == 0
+    assert server.desk.limits.room.used == 0
     assert not InboundReport.objects.exists()
 
 

@@ -144,7 +144,7 @@ def test_no_dialogue_breaks_a_session_or_reaches_the_next(world, caplog, lines):
     wait_for(lambda: not world.server.wires)
     assert "a session failed" not in caplog.text
     assert world.server.room.used == 0
-    assert not world.server.slots.taken
+    assert not world.server.slots
     assert set(Recipient.objects.filter(status="accepted").values_list("address", flat=True)) <= {
         "a@example.org",
         "b@example.org",

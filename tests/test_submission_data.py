@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from relay.limits import Room
 from relay.submission.data import IN_MEMORY, MAX_LINE, Content, Problem
-from relay.submission.limits import Room
 
 CORPUS = Path("../shared/corpora/smuggling-eod.jsonl")
 

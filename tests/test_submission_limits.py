@@ -5,7 +5,7 @@ import pytest
 
 from activity.models import Recipient
 from billing.models import Usage
-from relay.submission.limits import Buckets, Room, Slots
+from relay.limits import Buckets, Room, Slots
 from relay.submission.server import Kind
 from tests.factories import make_account, make_credential, make_domain
 from tests.submission_world import MESSAGE, submission, wait_for
@@ -21,7 +21,7 @@ def world(tmp_path):
 
 def test_a_bucket_gives_a_burst_and_then_a_rate(monkeypatch):
     now = 1_000.0
-    monkeypatch.setattr("relay.submission.limits.time.monotonic", lambda: now)
+    monkeypatch.setattr("relay.limits.time.monotonic", lambda: now)
     buckets = Buckets(10, 2)
     assert [buckets.take("a", 8), buckets.take("a", 8), buckets.take("a"), buckets.take("b")] == [8, 2, 0, 1]
     now += 1.5
@@ -32,8 +32,8 @@ def test_a_bucket_gives_a_burst_and_then_a_rate(monkeypatch):
 
 def test_buckets_that_are_full_are_forgotten(monkeypatch):
     now = 1_000.0
-    monkeypatch.setattr("relay.submission.limits.time.monotonic", lambda: now)
-    monkeypatch.setattr("relay.submission.limits.MANY_BUCKETS", 5)
+    monkeypatch.setattr("relay.limits.time.monotonic", lambda: now)
+    monkeypatch.setattr("relay.limits.MANY_BUCKETS", 5)
     buckets = Buckets(10, 2)
     for number in range(100):
         buckets.take(number)

@@ -9,8 +9,8 @@ from django.utils import timezone
 
 from domains.logins import drop_expired
 from domains.models import LoginEvent, SmtpCredential
+from relay.limits import Buckets
 from relay.submission import logins
-from relay.submission.limits import Buckets
 from relay.submission.login_log import LoginLog
 from relay.submission.logins import Failures, place_of
 from relay.submission.server import Kind

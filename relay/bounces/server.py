@@ -15,8 +15,9 @@ from activity import reports
 from activity.pool import Pool
 from relay import returnpath
 from relay.bounces.bell import Bell
-from relay.bounces.limits import Limits, Minute
+from relay.bounces.limits import Limits
 from relay.bounces.session import Session
+from relay.limits import Buckets, Room
 
 log = logging.getLogger(__name__)
 
@@ -35,9 +36,9 @@ class Desk:
         self.limits = Limits(
             connections=1000,
             connections_of_one=settings.REPORT_CONNECTIONS,
-            room=16 * settings.MAX_REPORT_BYTES,
-            reports=Minute(settings.REPORTS_A_MINUTE),
-            refusals=Minute(100),
+            room=Room(16 * settings.MAX_REPORT_BYTES),
+            reports=Buckets(settings.REPORTS_A_MINUTE, settings.REPORTS_A_MINUTE / 60),
+            refusals=Buckets(100, 100 / 60),
         )
 
     async def handle_EHLO(
@@ -50,7 +51,7 @@ class Desk:
     async def handle_MAIL(
         self, server: Session, _session: Any, envelope: Envelope, address: str, options: list[str]
     ) -> str:
-        if self.limits.reports.exceeded(server.peer) or self.limits.refusals.exceeded(server.peer):
+        if self.limits.exceeded(server.peer):
             return "450 4.7.0 Too much from your address, try later"
         envelope.mail_from = address
         envelope.mail_options.extend(options)
@@ -61,7 +62,7 @@ class Desk:
     ) -> str:
         if len(envelope.rcpt_tos) >= 100:
             return "452 4.5.3 Too many recipients"
-        if self.limits.refusals.exceeded(server.peer):
+        if self.limits.too_many_unknown(server.peer):
             return "450 4.7.0 Too many unknown addresses, try later"
         try:
             known = await self._knows(address)
@@ -69,7 +70,7 @@ class Desk:
             log.warning("cannot look up <%s>: %s", address, error)
             return AWAY
         if not known:
-            self.limits.refusals.add(server.peer)
+            self.limits.refusals.take(server.peer)
             return UNKNOWN
         envelope.rcpt_tos.append(address)
         return "250 2.1.5 OK"
@@ -97,7 +98,7 @@ class Desk:
         except (psycopg.Error, PoolTimeout, OSError) as error:
             log.warning("a report was not kept: %s", error)
             return AWAY
-        self.limits.reports.add(peer)
+        self.limits.reports.take(peer)
         self.bell.ring(kept)
         return f"250 2.0.0 Kept as {kept[0]}"
 

@@ -56,7 +56,7 @@ class Session(SMTP):
     def connection_lost(self, error: Exception | None) -> None:
         if self.admitted:
             self.admitted = False
-            self.desk.limits.disconnect(self.peer)
+            self.desk.limits.open.give_back(self.peer)
         super().connection_lost(error)
 
     async def _handle_client(self) -> None:
@@ -89,7 +89,7 @@ class Session(SMTP):
         try:
             reply = await self._read(content) or await self.desk.take(self.peer, self.envelope, unstuffed(content))
         finally:
-            self.desk.limits.release(self.held)
+            self.desk.limits.room.reserve(-self.held)
             self.held = 0
         self.envelope = self._create_envelope()
         await self.push(reply)
@@ -113,7 +113,7 @@ class Session(SMTP):
         # The line end of the DATA command stands before it, and the dot and its line end behind it.
         if size > self.limit + len(END):
             return f"552 5.3.4 Reports may have {self.limit} bytes"
-        if not self.desk.limits.reserve(more):
+        if not self.desk.limits.room.reserve(more):
             return "452 4.3.1 No room at the moment, try later"
         self.held += more
         return ""

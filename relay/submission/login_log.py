@@ -7,8 +7,8 @@ from activity.accept import Unavailable
 from activity.text import one_line
 from domains import logins
 from domains.logins import MAX_USERNAME, Login, Result
+from relay.limits import Buckets
 from relay.submission.directory import Directory
-from relay.submission.limits import Buckets
 
 AT_ONCE = 200
 A_SECOND = 0.1

@@ -8,8 +8,8 @@ from collections import Counter
 from activity.accept import GroupCommit, Unavailable
 from activity.arrival import Arrival, Refusal
 from billing.refusals import count_unrecorded
+from relay.limits import Buckets
 from relay.submission.directory import Directory
-from relay.submission.limits import Buckets
 
 log = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ from activity.accept import GroupCommit
 from activity.arrival import Refusal
 from activity.pool import Pool, open_pool
 from domains.senders import Sender
+from relay.limits import Buckets, Room, Slots
 from relay.submission import gate
 from relay.submission.certificate import Certificate
 from relay.submission.directory import Directory
-from relay.submission.limits import Buckets, Room, Slots
 from relay.submission.login_log import LoginLog
 from relay.submission.logins import Logins, place_of
 from relay.submission.refusals import Refusals

@@ -1,4 +1,4 @@
-"""Bounds on what clients may use of us: rates, connections, room for messages. In memory, one set a process."""
+"""Bounds on what SMTP clients may use of us: rates, connections, room for messages. In memory, one set a process."""
 
 import time
 from collections import Counter
@@ -15,11 +15,16 @@ class Buckets:
         self.rate = rate
         self.levels: dict[Hashable, tuple[float, float]] = {}
 
+    def level(self, key: Hashable, scale: float = 1.0) -> float:
+        """How much the key may take now."""
+        now = time.monotonic()
+        level, at = self.levels.get(key, (self.burst * scale, now))
+        return min(self.burst * scale, level + (now - at) * self.rate * scale)
+
     def take(self, key: Hashable, wanted: int = 1, *, scale: float = 1.0) -> int:
         """How many of `wanted` the key may have now; `scale` widens the bucket of one key."""
         now = time.monotonic()
-        level, at = self.levels.get(key, (self.burst * scale, now))
-        level = min(self.burst * scale, level + (now - at) * self.rate * scale)
+        level = self.level(key, scale)
         granted = min(wanted, int(level))
         if len(self.levels) >= MANY_BUCKETS and key not in self.levels:
             self._forget_full(now)
@@ -32,22 +37,19 @@ class Buckets:
         self.levels = {key: (level, at) for key, (level, at) in self.levels.items() if now - at < full_after}
 
 
-class Slots:
-    """At most so many at a time for each key."""
-
-    def __init__(self) -> None:
-        self.taken: Counter[Hashable] = Counter()
+class Slots(Counter[Hashable]):
+    """How many each key holds; follow a True of `take` with one `give_back`."""
 
     def take(self, key: Hashable, limit: int) -> bool:
-        if self.taken[key] >= limit:
+        if self[key] >= limit:
             return False
-        self.taken[key] += 1
+        self[key] += 1
         return True
 
     def give_back(self, key: Hashable) -> None:
-        self.taken[key] -= 1
-        if self.taken[key] <= 0:
-            del self.taken[key]
+        self[key] -= 1
+        if self[key] <= 0:
+            del self[key]
 
 
 class Room:
