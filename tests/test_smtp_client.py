@@ -99,7 +99,7 @@ def job(address="x@dest.test", *, smtputf8=False):
 def dialer(port, encryption=None, host="127.0.0.1"):
     """A dialer whose every domain leads to `port`."""
 
-    async def servers(domain):
+    async def servers(domain, permits=None):
         return [Server(host, "127.0.0.1", port)]
 
     async def policy(domain):
