@@ -140,7 +140,7 @@ class Dialogues:
     async def talk(self, data):
         made = self.server
         made.committer.arrivals.clear()
-        made.logins.failures.counts.clear()
+        made.logins.failures.here.counts.clear()
         made.rates.levels.clear()
         kind = Kind.PLAIN if data[0] & 1 else Kind.TLS
         size = (1, 7, 500, 100_000)[data[0] >> 1 & 3]

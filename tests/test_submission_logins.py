@@ -1,19 +1,24 @@
 """Logging in: the mechanisms, no oracle for user names, blocks that expire, and the log the customer reads."""
 
+import asyncio
 import base64
 import datetime as dt
 import select
 
 import pytest
+import redis
+from django.conf import settings
 from django.utils import timezone
 
 from domains.logins import drop_expired
 from domains.models import LoginEvent, SmtpCredential
 from relay.limits import Buckets
 from relay.submission import logins
+from relay.submission.failures import Failures, SharedFailures, key_of
 from relay.submission.login_log import LoginLog
-from relay.submission.logins import Failures, place_of
+from relay.submission.logins import Logins, place_of
 from relay.submission.server import Kind
+from relay.submission.valkey import Valkey
 from tests.factories import make_credential
 from tests.submission_world import submission, wait_for
 
@@ -97,7 +102,8 @@ def test_a_wrong_secret_an_unknown_name_and_a_revoked_credential_sound_the_same(
 
 
 def test_a_block_comes_after_too_many_failures_and_goes_again(world):
-    world.server.logins.failures = Failures(3, 2.0)
+    world.server.logins.limit = 3
+    world.server.logins.failures.here.window = 2.0
 
     def attempt(secret):
         client = world.connect(Kind.TLS)
@@ -114,21 +120,79 @@ def test_a_block_comes_after_too_many_failures_and_goes_again(world):
 
 
 def test_failures_are_counted_for_each_address_and_each_name():
-    failures = Failures(2, 60)
-    failures.add(("address", "192.0.2.1"))
-    failures.add(("address", "192.0.2.1"))
-    assert failures.count(("address", "192.0.2.1")) == 2
-    assert failures.count(("address", "192.0.2.2")) == failures.count(("username", "192.0.2.1")) == 0
+    failures = Failures(60)
+    assert [failures.add(key_of("address", "192.0.2.1")) for _ in range(2)] == [1, 2]
+    assert failures.count(key_of("address", "192.0.2.1")) == 2
+    assert failures.count(key_of("address", "192.0.2.2")) == failures.count(key_of("username", "192.0.2.1")) == 0
     assert place_of("2001:db8::1") == place_of("2001:db8::ffff:1") != place_of("2001:db8:0:1::1")
 
 
+def attempts(world, *logins, peer="192.0.2.7"):
+    """What the server says to (process, user name) after another: the delay, or "blocked"."""
+    answers = []
+    for process, username in logins:
+        attempt = world.loop.run(process.attempt(peer, username, "wrong"))
+        answers.append("blocked" if attempt.blocked else attempt.delay)
+    return answers
+
+
+@pytest.fixture
+def processes(world):
+    """The log-ins of two submission processes with a limit of three failures."""
+    first, server = world.server.logins, world.server
+    first.limit = 3
+    second_failures = SharedFailures(world.loop.run(opened(Valkey)), first.failures.here.window)
+    yield first, Logins(server.directory, server.login_log, second_failures, 3)
+    world.loop.run(second_failures.valkey.close())
+
+
+async def opened(make):
+    return make()
+
+
+def test_failures_count_over_all_processes(world, processes):
+    first, second = processes
+    assert attempts(world, (first, "a"), (second, "b"), (first, "c")) == [0.0] * 3
+    assert attempts(world, (second, "d"), (first, "d")) == ["blocked"] * 2, "the address is blocked"
+    assert attempts(world, (second, "d"), peer="192.0.2.8") == [0.0]
+    for process, place in ((first, "192.0.2.21"), (second, "192.0.2.22"), (first, "192.0.2.23")):
+        assert attempts(world, (process, "same"), peer=place) == [0.0]
+    assert attempts(world, (second, "same"), peer="192.0.2.24") == ["blocked"], "the user name is blocked"
+
+
+def test_a_flushed_valkey_makes_each_process_count_for_itself(world, processes):
+    first, second = processes
+    attempts(world, (first, "a"), (first, "a"), (first, "a"))
+    redis.Redis.from_url(settings.REDIS_URL).flushall()
+    assert attempts(world, (first, "a")) == ["blocked"]
+    assert attempts(world, (second, "a")) == [0.0]
+
+
+def test_without_valkey_log_ins_go_on_and_failures_are_counted(world, processes, monkeypatch):
+    first, _ = processes
+    monkeypatch.setattr(settings, "REDIS_URL", "redis://127.0.0.1:1/0")
+    first.failures.valkey = world.loop.run(opened(Valkey))
+    assert world.loop.run(first.attempt("192.0.2.9", world.credential.username, world.secret)).credential_id
+    assert attempts(world, *[(first, "a")] * 4) == [0.0, 0.0, 0.0, "blocked"]
+
+
+def test_guesses_made_side_by_side_are_no_more_than_the_limit(world, processes):
+    first, second = processes
+
+    async def guess_at_once():
+        guesses = (process.attempt("192.0.2.7", "a", str(n)) for process in (first, second) for n in range(10))
+        return await asyncio.gather(*guesses)
+
+    assert sorted(attempt.blocked for attempt in world.loop.run(guess_at_once())) == [False] * 3 + [True] * 17
+
+
 def test_counting_failures_has_a_bound(monkeypatch):
-    monkeypatch.setattr(logins, "MANY", 10)
-    failures = Failures(2, 60)
+    monkeypatch.setattr("relay.submission.failures.MANY", 10)
+    failures = Failures(60)
     for number in range(1_000):
-        failures.add(number)
+        failures.add(str(number))
     assert len(failures.counts) <= 10
-    assert failures.count(999) == 1
+    assert failures.count("999") == 1
 
 
 def test_the_answer_to_a_failure_is_slower_every_time(world, monkeypatch):

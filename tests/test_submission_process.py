@@ -19,7 +19,7 @@ from activity.models import Message, Recipient
 from relay.embedded.certificate import ensure_certificate
 from relay.submission.certificate import Certificate
 from relay.submission.server import Kind
-from tests.submission_world import MESSAGE, Talker, World, emails, submission, wait_for
+from tests.submission_world import MESSAGE, Talker, World, emails, forget_failures, submission, wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -115,13 +115,14 @@ def test_a_missing_certificate_is_said_at_the_start(tmp_path):
 class Program:
     """`manage.py submission` as a process of its own, on the test's database."""
 
-    def __init__(self, home, base):
+    def __init__(self, home, base, **settings):
         ensure_certificate(home / "tls" / "certificate.pem", home / "tls" / "key.pem", "relay.test")
         name = connection.settings_dict["NAME"]
         url = os.environ["DATABASE_URL"]
         head, _, query = url.partition("?")
         url = head.rpartition("/")[0] + f"/{name}" + (f"?{query}" if query else "")
-        environment = {**os.environ, "DATABASE_URL": url, "RELAY_HOME": str(home), "RELAY_PORT_BASE": str(base)}
+        environment = {**os.environ, "DATABASE_URL": url, "RELAY_HOME": str(home), **settings}
+        environment["RELAY_PORT_BASE"] = str(base)
         self.log = (home / "log").open("ab")
         command = [sys.executable, "manage.py", "submission"]
         self.ports = {Kind.STARTTLS: base + 1, Kind.TLS: base + 2}
@@ -145,8 +146,8 @@ def programs(tmp_path):
         probe.bind(("127.0.0.1", 0))
         base = probe.getsockname()[1] - 10
 
-    def start():
-        started.append(Program(tmp_path, base))
+    def start(**settings):
+        started.append(Program(tmp_path, base, **settings))
         return started[-1]
 
     yield start
@@ -181,6 +182,22 @@ def test_a_stop_does_not_wait_for_a_client_that_never_ends(programs):
     program.stop()
     assert program.process.wait(15) == 0
     assert not Recipient.objects.exists()
+
+
+def test_a_guesser_is_blocked_by_all_processes(programs):
+    forget_failures()
+    first, _ = (programs(RELAY_LOGIN_FAILURES="3") for _ in range(2))
+    world = World(None, None, first.ports)
+
+    def guess():
+        client = world.connect(Kind.TLS)
+        client.reply()
+        client.ask("EHLO client.test")
+        return client.login(world.credential.username, "wrong")[:9]
+
+    assert [guess() for _ in range(3)] == ["535 5.7.8"] * 3
+    assert [guess() for _ in range(8)] == ["421 4.7.0"] * 8, "whichever process answers"
+    forget_failures()
 
 
 def test_several_processes_share_the_ports(programs):

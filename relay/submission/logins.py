@@ -4,18 +4,16 @@ No answer tells whether a user name exists: an unknown name, a wrong secret and 
 after the same delay.
 """
 
-import time
-from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
 
-from domains.logins import MAX_USERNAME, Result
+from domains.logins import Result
 from relay.submission.directory import Directory
+from relay.submission.failures import SharedFailures, key_of
 from relay.submission.login_log import LoginLog
 
 DELAYS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
-MANY = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,47 +32,29 @@ def place_of(address: str) -> str:
     return address if ip.version == 4 else str(ip_network(f"{address}/64", strict=False))
 
 
-class Failures:
-    """Failures of the last `window` seconds for each key; `limit` of them block it until they are that old."""
-
-    def __init__(self, limit: int, window: float) -> None:
-        self.limit = limit
-        self.window = window
-        self.counts: dict[Hashable, tuple[int, float]] = {}
-
-    def count(self, key: Hashable) -> int:
-        count, until = self.counts.get(key, (0, 0.0))
-        return count if until > time.monotonic() else 0
-
-    def add(self, key: Hashable) -> None:
-        now = time.monotonic()
-        if len(self.counts) >= MANY and key not in self.counts:
-            self._forget(now)
-        self.counts[key] = (self.count(key) + 1, now + self.window)
-
-    def _forget(self, now: float) -> None:
-        """Those that are over; if none is, the older half."""
-        kept = {key: value for key, value in self.counts.items() if value[1] > now}
-        self.counts = dict(list(kept.items())[len(kept) // 2 :]) if len(kept) >= MANY else kept
-
-
 class Logins:
-    def __init__(self, directory: Directory, log: LoginLog, limit: int, window: float) -> None:
+    def __init__(self, directory: Directory, log: LoginLog, failures: SharedFailures, limit: int) -> None:
         self.directory = directory
         self.log = log
-        self.failures = Failures(limit, window)
+        self.failures = failures
+        self.limit = limit
 
     async def attempt(self, peer: str, username: str, secret: str) -> Attempt:
         """Raises Unavailable when the database does not answer; that is no failure of the client."""
-        keys = [("address", place_of(peer)), ("username", username[:MAX_USERNAME])]
-        if max(map(self.failures.count, keys)) >= self.failures.limit:
-            self.log.add(username, peer, Result.BLOCKED)
-            return Attempt(blocked=True)
+        keys = [key_of("address", place_of(peer)), key_of("username", username)]
+        if await self.failures.count(keys) >= self.limit:
+            return self.blocked(peer, username)
         credential_id, result = await self.directory.authenticate(username, secret)
-        self.log.add(username, peer, result)
         if credential_id is not None:
+            self.log.add(username, peer, result)
             return Attempt(credential_id)
-        for key in keys:
-            self.failures.add(key)
-        count = max(map(self.failures.count, keys)) - 1
-        return Attempt(delay=DELAYS[min(count, len(DELAYS) - 1)])
+        count = await self.failures.add(keys)
+        # Of guesses that are made side by side, no more are answered than of those made one after the other.
+        if count > self.limit:
+            return self.blocked(peer, username)
+        self.log.add(username, peer, result)
+        return Attempt(delay=DELAYS[min(count - 1, len(DELAYS) - 1)])
+
+    def blocked(self, peer: str, username: str) -> Attempt:
+        self.log.add(username, peer, Result.BLOCKED)
+        return Attempt(blocked=True)

@@ -17,9 +17,11 @@ from relay.limits import Buckets, Room, Slots
 from relay.submission import gate
 from relay.submission.certificate import Certificate
 from relay.submission.directory import Directory
+from relay.submission.failures import SharedFailures
 from relay.submission.login_log import LoginLog
 from relay.submission.logins import Logins, place_of
 from relay.submission.refusals import Refusals
+from relay.submission.valkey import Valkey
 from relay.submission.wire import Wire
 
 log = logging.getLogger(__name__)
@@ -54,7 +56,9 @@ class Server:
         self.directory = Directory()
         self.refusals = Refusals(self.committer, self.directory)
         self.login_log = LoginLog(self.directory)
-        self.logins = Logins(self.directory, self.login_log, settings.LOGIN_FAILURES, settings.LOGIN_BLOCK)
+        self.valkey = Valkey()
+        failures = SharedFailures(self.valkey, settings.LOGIN_BLOCK)
+        self.logins = Logins(self.directory, self.login_log, failures, settings.LOGIN_FAILURES)
         self.rates = Buckets(self.messages_a_minute, self.messages_a_minute / 60)
         self.slots = Slots()
         self.room = Room(settings.MAX_BYTES_IN_FLIGHT)
@@ -140,5 +144,6 @@ class Server:
                 await self.committer.close()
                 await self.refusals.flush()
                 await self.login_log.flush()
+                await self.valkey.close()
                 await self.pool.close(timeout=0.5)
         self.directory.close()
