@@ -1,4 +1,4 @@
-"""When a domain is looked at again by itself."""
+"""When a domain is looked at again by itself, and when its next key is due."""
 
 import datetime as dt
 import random
@@ -11,8 +11,8 @@ from domains.models import Domain
 FIRST = dt.timedelta(seconds=10)
 SLOWEST = dt.timedelta(hours=6)
 DAY = dt.timedelta(days=1)
-# Nobody seems to want it any more: daily, then only when somebody asks.
-TIRED, GIVEN_UP = dt.timedelta(days=30), dt.timedelta(days=90)
+# Checks without any change after which nobody seems to want it any more: about a month, and two more of daily ones.
+TIRED, GIVEN_UP = 130, 190
 FAILING = dt.timedelta(minutes=15)
 TROUBLE = dt.timedelta(minutes=1)
 JITTER = 0.2
@@ -20,25 +20,31 @@ JITTER = 0.2
 
 def next_check(domain: Domain, now: dt.datetime) -> dt.datetime | None:
     """Growing waits for what is pending, a steady pace for what is validated; None for what was given up."""
-    regular = dt.timedelta(seconds=settings.DOMAIN_CHECK * random.uniform(1 - JITTER, 1 + JITTER))
+    regular = dt.timedelta(seconds=settings.DOMAIN_CHECK) * random.uniform(1 - JITTER, 1 + JITTER)
+    unsure = any(found.get("state") in (State.ERROR, State.SPREADING) for found in domain.found.values())
     if domain.validated_at is None:
         return _pending(domain, now)
     if domain.failing_since is not None:
-        # Not later than the grace allows.
-        end = domain.failing_since + dt.timedelta(seconds=settings.DOMAIN_GRACE)
-        return now + min(FAILING, max(end - now, dt.timedelta(seconds=1)))
-    if any(found.get("state") in (State.ERROR, State.SPREADING) for found in domain.found.values()):
+        # Not later than the grace allows; after it only an answer is missing.
+        left = domain.failing_since + dt.timedelta(seconds=settings.DOMAIN_GRACE) - now
+        return now + (min(FAILING, left) if left > dt.timedelta() else TROUBLE)
+    if unsure:
         return now + min(grown(TROUBLE, domain.unchanged_checks), regular)
     return now + regular
 
 
 def _pending(domain: Domain, now: dt.datetime) -> dt.datetime | None:
-    age = now - domain.created_at
-    if age > GIVEN_UP:
+    checks = domain.unchanged_checks
+    if checks >= GIVEN_UP:
         return None
-    return now + (DAY if age > TIRED else min(grown(FIRST, domain.unchanged_checks), SLOWEST))
+    return now + (DAY if checks >= TIRED else min(grown(FIRST, checks), SLOWEST))
 
 
 def grown(first: dt.timedelta, checks: int) -> dt.timedelta:
     """Twice as long each time."""
     return first * (1 << min(checks, 12))
+
+
+def next_rotation(now: dt.datetime) -> dt.datetime:
+    """Domains that were added together do not all change their keys together."""
+    return now + dt.timedelta(seconds=settings.KEY_AGE) * random.uniform(1 - JITTER, 1)

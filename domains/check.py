@@ -8,18 +8,20 @@ from collections.abc import Sequence
 
 from asgiref.sync import async_to_sync, sync_to_async
 from django.db import DatabaseError, transaction
+from django.db.models import Prefetch
 from django.utils import timezone
 
 from domains import life
 from domains.asking import Asker
 from domains.finding import Picture
 from domains.look import Subject, look, look_now, subject_of
-from domains.models import Domain
+from domains.models import DkimKey, Domain
 from domains.own import is_own
 
 log = logging.getLogger(__name__)
 
-BATCH = 50
+# Domains that are looked at side by side: a silent name server holds up its own domain only.
+AT_ONCE = 50
 # A worker that dies with domains in hand delays them by this.
 LEASE = dt.timedelta(minutes=2)
 # For so long at a time, and in one thread of a process: the worker has other things to do.
@@ -40,38 +42,43 @@ def check_due() -> int:
     if not busy.acquire(blocking=False):
         return 0
     try:
-        return _check_due()
+        return async_to_sync(_check_due)(timezone.now() + dt.timedelta(seconds=SECONDS))
     finally:
         busy.release()
 
 
-def _check_due() -> int:
-    ends = timezone.now() + dt.timedelta(seconds=SECONDS)
+async def _check_due(ends: dt.datetime) -> int:
+    asker = Asker()
+    looking: dict[asyncio.Task[Picture], Domain] = {}
     checked = 0
-    while (now := timezone.now()) < ends and (domains := take_due(now)):
-        async_to_sync(_check_all)(domains)
-        checked += len(domains)
-    return checked
+    while True:
+        if (now := timezone.now()) < ends and len(looking) <= AT_ONCE // 2:
+            for domain, subject in await sync_to_async(_taken)(now, AT_ONCE - len(looking)):
+                looking[asyncio.create_task(look(subject, asker))] = domain
+        if not looking:
+            return checked
+        done, _ = await asyncio.wait(looking, return_when=asyncio.FIRST_COMPLETED)
+        await sync_to_async(_apply_all)([(looking.pop(task), task.result()) for task in done])
+        checked += len(done)
+
+
+def _taken(now: dt.datetime, most: int) -> list[tuple[Domain, Subject]]:
+    return [(domain, subject_of(domain)) for domain in take_due(now, most)]
 
 
 @transaction.atomic
-def take_due(now: dt.datetime) -> list[Domain]:
+def take_due(now: dt.datetime, most: int = AT_ONCE) -> list[Domain]:
     """Each domain for one process only, and for another one if that has not come back within LEASE."""
-    found = Domain.objects.due(now).select_for_update(skip_locked=True, of=("self",)).select_related("account")[:BATCH]
-    domains = list(found.prefetch_related("keys"))
-    Domain.objects.filter(pk__in=[domain.pk for domain in domains]).update(next_check_at=now + LEASE)
+    found = Domain.objects.due(now).select_for_update(skip_locked=True, of=("self",)).select_related("account")
+    keys = Prefetch("keys", DkimKey.objects.defer("private_key"))
+    domains = list(found.prefetch_related(keys)[:most])
+    if domains:
+        Domain.objects.filter(pk__in=[domain.pk for domain in domains]).update(next_check_at=now + LEASE)
     return domains
 
 
-async def _check_all(domains: Sequence[Domain]) -> None:
-    asker = Asker()
-    subjects: list[Subject] = await sync_to_async(lambda: [subject_of(domain) for domain in domains])()
-    pictures = await asyncio.gather(*(look(subject, asker) for subject in subjects))
-    await sync_to_async(_apply_all)(domains, pictures)
-
-
-def _apply_all(domains: Sequence[Domain], pictures: Sequence[Picture]) -> None:
-    for domain, picture in zip(domains, pictures, strict=True):
+def _apply_all(looked: Sequence[tuple[Domain, Picture]]) -> None:
+    for domain, picture in looked:
         try:
             life.apply(domain, picture, timezone.now())
         except DatabaseError:

@@ -8,6 +8,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from billing.models import Account, Plan
+from domains.calendar import next_rotation
 from domains.models import Domain
 
 NAME = "Relay"
@@ -36,6 +37,7 @@ def _make() -> Domain:
         domain.make_keys()
         domain.validated_at = timezone.now()
         domain.next_check_at = None
+        domain.rotate_at = domain.next_step_at = next_rotation(domain.validated_at)
         domain.keys.update(seen_at=domain.validated_at, usable_at=domain.validated_at)
         domain.save()
     return domain

@@ -25,7 +25,8 @@ CACHE_BYTES = 48_000_000
 BATCH_BYTES = 8_000_000
 # Contents that are read and signed ahead of the carriers of one site.
 AHEAD_BYTES = 4_000_000
-IDENTITY_SECONDS = 30.0
+# A key or a return path that is not seen in DNS any more is left behind so soon, by what is already signed too.
+IDENTITY_SECONDS = 3.0
 SIGNED_TOGETHER = 8
 
 type Hashed = tuple[Claimed, bytes, Identity, Unsigned]
@@ -49,7 +50,7 @@ class Contents:
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
-        self.cache: OrderedDict[UUID, Prepared] = OrderedDict()
+        self.cache: OrderedDict[UUID, tuple[Identity, Prepared]] = OrderedDict()
         self.cached_bytes = 0
         self.waiting: dict[UUID, tuple[Claimed, asyncio.Future[Prepared]]] = {}
         # Those of `waiting` that are being read or signed.
@@ -62,7 +63,7 @@ class Contents:
 
     async def get(self, job: Claimed) -> Prepared:
         """Raises Gone, CannotSign, or psycopg.Error when the database is away."""
-        if (ready := self.cache.get(job.message_id)) is not None:
+        if (ready := self._ready(job)) is not None:
             self.cache.move_to_end(job.message_id)
             return ready
         self.prefetch((job,))
@@ -81,7 +82,14 @@ class Contents:
             self.prefetch(ahead)
 
     def _knows(self, job: Claimed) -> bool:
-        return job.message_id in self.cache or job.message_id in self.waiting
+        return job.message_id in self.waiting or self._ready(job) is not None
+
+    def _ready(self, job: Claimed) -> Prepared | None:
+        """What was signed before, if it was signed as its domain still signs."""
+        identity, prepared = self.cache.get(job.message_id, (None, None))
+        learned_at, current = self.identities.get(job.domain_id or 0, (0.0, None))
+        fresh = learned_at > time.monotonic() - IDENTITY_SECONDS
+        return prepared if identity is current and fresh else None
 
     def prefetch(self, jobs: Iterable[Claimed]) -> None:
         """Begin to read and sign, so that `get` finds it ready."""
@@ -118,10 +126,11 @@ class Contents:
         try:
             async with self.pool.connection() as connection:
                 await self._learn_identities(connection, {job.domain_id for job in batch if job.domain_id is not None})
-                found = await bodies(connection, [job.message_id for job in batch])
+                batch = [job for job in batch if not self._still_right(job)]
+                found = await bodies(connection, [job.message_id for job in batch]) if batch else {}
         except (psycopg.Error, OSError) as error:
             for job in batch:
-                self._settle(job.message_id, error)
+                self._finish(job.message_id, error)
             return
         task = asyncio.create_task(self._sign([each for job in batch if (each := self._hashed(job, found))]))
         self.tasks.add(task)
@@ -129,21 +138,32 @@ class Contents:
 
     async def _learn_identities(self, connection: AsyncConnection[Any], wanted: set[int]) -> None:
         now = time.monotonic()
-        stale = [key for key in wanted if self.identities.get(key, (0.0, None))[0] < now - IDENTITY_SECONDS]
+        # Those that are about to become stale too, so that what comes next need not wait for another question.
+        stale = [key for key in wanted if self.identities.get(key, (0.0, None))[0] < now - IDENTITY_SECONDS / 2]
         if stale:
-            found = await identities(connection, stale)
+            known = {key: self.identities[key][1] for key in stale if key in self.identities}
+            found = await identities(connection, stale, known)
+            for key in known.keys() - found.keys():
+                del self.identities[key]
             self.identities.update({key: (now, identity) for key, identity in found.items()})
+
+    def _still_right(self, job: Claimed) -> bool:
+        """Settled without reading and signing again, where only its domain had to be asked for."""
+        if (ready := self._ready(job)) is None:
+            return False
+        self._finish(job.message_id, ready)
+        return True
 
     def _hashed(self, job: Claimed, found: dict[UUID, bytes]) -> Hashed | None:
         body = found.get(job.message_id)
         known = self.identities.get(job.domain_id or 0)
         if body is None or known is None:
-            self._settle(job.message_id, Gone("the content has expired" if body is None else "the domain was removed"))
+            self._finish(job.message_id, Gone("the content has expired" if body is None else "the domain was removed"))
             return None
         try:
             return job, body, known[1], prepare(body, known[1])
         except CannotSign as error:
-            self._settle(job.message_id, error)
+            self._finish(job.message_id, error)
             return None
 
     async def _sign(self, batch: list[Hashed]) -> None:
@@ -153,20 +173,26 @@ class Contents:
             part = batch[start : start + SIGNED_TOGETHER]
             lines = await loop.run_in_executor(self.threads, _signatures, part)
             for (job, body, identity, _), line in zip(part, lines, strict=True):
-                self._settle(job.message_id, Prepared(line + stuffed(body), not body.isascii(), identity.bounce_host))
+                prepared = Prepared(line + stuffed(body), not body.isascii(), identity.bounce_host)
+                self._finish(job.message_id, prepared)
+                self._keep(job.message_id, identity, prepared)
 
-    def _settle(self, key: UUID, result: Prepared | Exception) -> None:
+    def _finish(self, key: UUID, result: Prepared | Exception) -> None:
         _, future = self.waiting.pop(key)
         self.asked.discard(key)
         if isinstance(result, Exception):
             future.set_exception(result)
             future.exception()
-            return
-        future.set_result(result)
-        self.cache[key] = result
-        self.cached_bytes += len(result.wire)
+        else:
+            future.set_result(result)
+
+    def _keep(self, key: UUID, identity: Identity, prepared: Prepared) -> None:
+        if key in self.cache:
+            self.cached_bytes -= len(self.cache.pop(key)[1].wire)
+        self.cache[key] = identity, prepared
+        self.cached_bytes += len(prepared.wire)
         while self.cached_bytes > CACHE_BYTES and len(self.cache) > 1:
-            _, oldest = self.cache.popitem(last=False)
+            _, (_, oldest) = self.cache.popitem(last=False)
             self.cached_bytes -= len(oldest.wire)
 
 
