@@ -1,19 +1,21 @@
 """A domain as its pages show it: states in words, records with what was found, advice and history."""
 
 import datetime as dt
+import hashlib
 from typing import Any
 
-from django.conf import settings
 from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from billing.models import Account
 from domains import zone
 from domains.advice import SUGGESTED
 from domains.dns_hosts import HOSTS
-from domains.life import ends_at, not_right, owner_elsewhere
-from domains.models import DkimKey, Domain, DomainEvent
+from domains.life import ends_at, owner_elsewhere
+from domains.models import Domain, DomainEvent
 from domains.names import in_unicode
 from domains.own import is_own
 from domains.records import ZoneRecord, claim_record_of, records_of
@@ -36,11 +38,8 @@ STATES: dict[str, Promise] = {
     "pending": gettext_lazy("Not validated"),
     "unchecked": gettext_lazy("Not checked yet"),
 }
-SHOWN_LINES = 30
-# The page looks again by itself: often while somebody is at it, then less, and not for ever.
+# The page looks again by itself: often while somebody is at it, then less.
 QUICK, SLOW, LONG = 4, 20, dt.timedelta(hours=1)
-# A relative name for each state of a page that updates itself.
-UNSETTLED = {"unchecked", "missing", "wrong", "several", "conflict", "spreading", "error"}
 
 
 def overall(domain: Domain) -> str:
@@ -52,21 +51,23 @@ def overall(domain: Domain) -> str:
 
 def page_of(domain: Domain) -> dict[str, Any]:
     """What the records' part of the page needs, for members and for colleagues with a link."""
-    state, rows = overall(domain), record_rows(domain)
+    state = overall(domain)
     return {
         "domain": domain,
         "name": in_unicode(domain.name),
         "own": is_own(domain),
-        "records": rows,
+        "records": record_rows(domain),
         "state": state,
         "label": STATES[state],
         "until": ends_at(domain.failing_since) if domain.failing_since else None,
+        "stopped": stopped(domain),
         "claim": claim_of(domain),
-        "host": HOSTS.get(domain.advice.get("dns_host", "")),
+        "host_key": domain.advice.get("dns_host", ""),
+        "hosts": HOSTS,
         "advice": advice_of(domain),
         "snippet": snippet_of(domain),
-        "every": refresh_seconds(domain, rows),
-        "keys": keys_of(domain),
+        "every": refresh_seconds(domain),
+        "version": version_of(domain),
     }
 
 
@@ -74,7 +75,7 @@ def record_rows(domain: Domain) -> list[dict[str, Any]]:
     rows = []
     for record in records_of(domain):
         found = domain.found.get(record.key, {})
-        state = found.get("state", "unchecked")
+        state = "validated" if is_own(domain) else found.get("state", "unchecked")
         rows.append(
             {
                 "record": record,
@@ -88,12 +89,68 @@ def record_rows(domain: Domain) -> list[dict[str, Any]]:
     return rows
 
 
-def refresh_seconds(domain: Domain, rows: list[dict[str, Any]]) -> int:
+def is_settled(domain: Domain) -> bool:
+    """Nothing is expected to change soon."""
+    if is_own(domain):
+        return True
+    right = [found.get("state") for found in domain.found.values()].count("validated") == len(records_of(domain))
+    return right and domain.validated_at is not None and not is_rotating(domain)
+
+
+def is_rotating(domain: Domain) -> bool:
+    """A new key is on its way through the DNS."""
+    return any(key.usable_at is None or key.usable_at > timezone.now() for key in domain.keys.all())
+
+
+def refresh_seconds(domain: Domain) -> int:
     """How often the page asks again; 0 when there is nothing to wait for."""
-    if all(row["state"] not in UNSETTLED for row in rows) or is_own(domain):
+    if is_settled(domain):
         return 0
     since = domain.checked_at or domain.created_at
     return QUICK if timezone.now() - since < LONG else SLOW
+
+
+def version_of(domain: Domain) -> str:
+    """Another one when the page would look different. Every check and every event changes it."""
+    newest = domain.events.order_by("-id").values_list("id", flat=True).first()
+    keys = [(key.slot, key.active, key.usable_at) for key in domain.keys.order_by("slot")]
+    shown = (domain.checked_at, domain.validated_at, domain.failing_since, newest, keys, refresh_seconds(domain))
+    return hashlib.blake2s(repr(shown).encode(), digest_size=8).hexdigest()
+
+
+def stopped(domain: Domain) -> DomainEvent | None:
+    """Why and since when a domain that could send cannot any more."""
+    if domain.validated_at is not None:
+        return None
+    turns = (DomainEvent.Kind.VALIDATED, DomainEvent.Kind.UNAUTHENTICATED, DomainEvent.Kind.LOST)
+    last = domain.events.filter(kind__in=turns).order_by("-id").first()
+    return None if last is None or last.kind == DomainEvent.Kind.VALIDATED else last
+
+
+def list_of(account: Account) -> list[dict[str, Any]]:
+    """Every domain of the account with its state and what is to be done next."""
+    rows = []
+    for domain in account.domains.select_related("account").order_by("name"):
+        state = overall(domain)
+        name = in_unicode(domain.name)
+        rows.append({"domain": domain, "name": name, "state": state, "label": STATES[state], "next": next_step(domain)})
+    return rows
+
+
+def next_step(domain: Domain) -> str:
+    """In one line; empty when there is nothing to do."""
+    state = overall(domain)
+    fine = ("validated", "unchecked")
+    wrong = [f"{row['record'].label}: {row['label']}" for row in record_rows(domain) if row["state"] not in fine]
+    if state == "unchecked":
+        return _("Enter its three records at your DNS host.")
+    if state == "failing" and domain.failing_since is not None:
+        until = timezone.localtime(ends_at(domain.failing_since))
+        left = _("Put it right before %(until)s.") % {"until": date_format(until, "j M, H:i")}
+        return " · ".join([*wrong, left])
+    if state == "pending" and not wrong:
+        return _("Prove that it is yours: see the claim record on its page.")
+    return " · ".join(wrong)
 
 
 def claim_of(domain: Domain) -> ZoneRecord | None:
@@ -120,6 +177,7 @@ def advice_of(domain: Domain) -> list[dict[str, Any]]:
             paste = ZoneRecord(f"_dmarc.{domain.name}", "TXT", SUGGESTED.format(domain=domain.name))
             lines.append(
                 {
+                    "key": key,
                     "title": title,
                     "text": text,
                     "found": found.get("found", []),
@@ -128,56 +186,3 @@ def advice_of(domain: Domain) -> list[dict[str, Any]]:
                 }
             )
     return lines
-
-
-def keys_of(domain: Domain) -> dict[str, Any]:
-    """Which key signs, since when, and when the next one does."""
-    keys = {key.slot: key for key in domain.keys.all()}
-    active = next((key for key in keys.values() if key.active), None)
-    idle = next((key for key in keys.values() if not key.active), None)
-    return {"active": active, "idle": idle, "idle_state": _idle_state(idle), "next": domain.rotate_at}
-
-
-def _idle_state(idle: DkimKey | None) -> str:
-    if idle is None:
-        return ""
-    if idle.stopped_at is not None:
-        ends = timezone.localtime(idle.stopped_at + dt.timedelta(seconds=settings.KEY_OVERLAP))
-        return _("signed until recently; published until %(day)s for mail under way") % {"day": ends.strftime("%d %b")}
-    if idle.usable_at is not None and idle.usable_at <= timezone.now():
-        return _("ready: it can sign at any moment")
-    return _("new: it waits until every name server shows it")
-
-
-def history_of(domain: Domain) -> list[dict[str, Any]]:
-    """The newest lines, in words."""
-    events = domain.events.order_by("-id")[:SHOWN_LINES]
-    return [{"event": event, "text": words(event), "tone": TONES.get(event.kind, "note")} for event in events]
-
-
-TONES = {
-    "validated": "validated",
-    "recovered": "validated",
-    "failing": "failing",
-    "unauthenticated": "missing",
-    "claimed": "validated",
-    "lost": "missing",
-}
-
-
-def words(event: DomainEvent) -> str:
-    """The sentence of a line of history."""
-    detail = event.detail
-    record = {"dkim1": "DKIM 1", "dkim2": "DKIM 2", "bounce": "SPF/Return-Path"}.get(detail.get("record", ""), "")
-    kind = DomainEvent.Kind(event.kind)
-    if kind == DomainEvent.Kind.RECORD_CHANGED:
-        state = RECORD_STATES.get(detail.get("state", ""), "")
-        found = ", ".join(detail.get("found", [])) if detail.get("state") != "validated" else ""
-        return f"{record}: {state}" + (f" ({found})" if found else "")
-    if kind == DomainEvent.Kind.RETURN_PATH:
-        if detail.get("own"):
-            return _("Bounces come to a return path of ours until the SPF/Return-Path record is back")
-        return _("Bounces come to the domain’s own return path again")
-    if kind in (DomainEvent.Kind.KEY_SWITCHED, DomainEvent.Kind.KEY_MADE, DomainEvent.Kind.KEY_SEEN):
-        return f"{record}: {kind.label}"
-    return str(kind.label)

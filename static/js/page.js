@@ -51,3 +51,15 @@ document.addEventListener("htmx:afterSwap", () => {
   if (row) scrollBy(0, row.getBoundingClientRect().top - anchor.top);
   anchor = null;
 });
+
+// What somebody has opened stays open, and what they have closed stays closed, when a new copy of it is swapped in.
+const folded = new Map();
+document.addEventListener("htmx:beforeSwap", () => {
+  folded.clear();
+  for (const each of document.querySelectorAll("details[id]")) folded.set(each.id, each.open);
+});
+document.addEventListener("htmx:load", (event) => {
+  for (const each of event.detail.elt.querySelectorAll("details[id]")) {
+    if (folded.has(each.id)) each.open = folded.get(each.id);
+  }
+});
