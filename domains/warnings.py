@@ -1,10 +1,11 @@
-"""Emails to an account's owners about a domain that fails, stopped, or was taken over."""
+"""Emails to an account's owners about a domain that fails, is not validated any more, or was taken over."""
 
 import datetime as dt
 import logging
 
 from django.conf import settings
 from django.core.mail import send_mail
+from django.db import transaction
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import date_format
@@ -25,33 +26,43 @@ STALE = dt.timedelta(days=2)
 
 
 def send_owed() -> int:
-    """Send what is owed; how many. Whoever takes a line sends it, so no warning is sent twice."""
+    """Send what is owed; how many emails. May run in many processes at once."""
+    owed = DomainEvent.objects.filter(mail_owed=True).order_by("id").values_list("pk", flat=True)
+    return sum(_settle(key) for key in owed[:100])
+
+
+@transaction.atomic
+def _settle(key: int) -> int:
+    """Whoever holds the line's lock sends it. One who dies leaves it owed: twice is better than never."""
+    held = DomainEvent.objects.select_for_update(skip_locked=True, of=("self",)).select_related("domain__account")
+    event = held.filter(pk=key, mail_owed=True).first()
+    if event is None:
+        return 0
+    told = event.detail.get("told", [])
+    waiting = [] if event.at < timezone.now() - STALE else [each for each in _owners(event.domain) if each not in told]
     sent = 0
-    owed = DomainEvent.objects.filter(mail_owed=True).select_related("domain__account").order_by("id")
-    for event in owed[:100]:
-        if not DomainEvent.objects.filter(pk=event.pk, mail_owed=True).update(mail_owed=False):
-            continue
-        if event.at < timezone.now() - STALE:
-            continue
-        try:
-            _send(event)
+    try:
+        for address in waiting:
+            _send(event, address)
             sent += 1
-        except Exception as error:  # whatever the mailer raises, the warning is still owed
-            log.warning("a warning about %s waits: %s", event.domain, error)
-            DomainEvent.objects.filter(pk=event.pk).update(mail_owed=True)
+    except Exception as error:  # whatever the mailer raises, the others are still owed their email
+        log.warning("a warning about %s waits: %s", event.domain, error)
+    event.detail["told"] = told + waiting[:sent]
+    event.mail_owed = sent < len(waiting)
+    event.save(update_fields=["detail", "mail_owed"])
     return sent
 
 
-def _send(event: DomainEvent) -> None:
-    domain = event.domain
+def _owners(domain: Domain) -> list[str]:
     owners = Membership.objects.filter(account=domain.account, role=Membership.Role.OWNER, user__is_active=True)
-    addresses = list(owners.order_by("id").values_list("user__email", flat=True))
-    if not addresses:
-        return
-    with override(domain.account.language), timezone.override(domain.account.tzinfo):
+    return list(owners.order_by("id").values_list("user__email", flat=True))
+
+
+def _send(event: DomainEvent, address: str) -> None:
+    account = event.domain.account
+    with override(account.language), timezone.override(account.tzinfo):
         subject, text = compose(event)
-    for address in addresses:
-        send_mail(subject, text, None, [address])
+    send_mail(subject, text, None, [address])
 
 
 def compose(event: DomainEvent) -> tuple[str, str]:

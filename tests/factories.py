@@ -2,6 +2,7 @@
 
 import datetime as dt
 import itertools
+from functools import cache
 from uuid import UUID
 
 from django.utils import timezone
@@ -11,7 +12,8 @@ from activity.arrival import destination_of, recipient_id_for
 from activity.models import Message, Recipient, StatusEvent
 from activity.status import WAITING, Status
 from billing.models import Account, Membership, Plan, User
-from domains.models import Domain, LoginEvent, SmtpCredential
+from domains.keys import make_private_key
+from domains.models import DkimKey, Domain, LoginEvent, SmtpCredential
 
 numbers = itertools.count(1)
 
@@ -59,6 +61,20 @@ def make_domain(account, name="boutique.example", validated=True, **fields):
     """Its keys are made only when a test signs: they are slow."""
     fields.setdefault("validated_at", timezone.now() if validated else None)
     return Domain.objects.create(account=account, name=name, **fields)
+
+
+@cache
+def private_key_of(number):
+    """Making one is slow, and most tests do not look at it."""
+    return make_private_key()
+
+
+def make_keys(domain):
+    """Both keys of a domain, seen in DNS if it is validated; the first one signs."""
+    seen_at = domain.validated_at
+    for slot in DkimKey.Slot:
+        values = {"active": slot == DkimKey.Slot.ONE, "private_key": private_key_of(slot)}
+        DkimKey.objects.create(domain=domain, slot=slot, seen_at=seen_at, usable_at=seen_at, **values)
 
 
 def make_credential(account, name="shop-web", **fields):
