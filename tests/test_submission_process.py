@@ -18,7 +18,9 @@ from django.db import connection
 from activity.models import Message, Recipient
 from relay.embedded.certificate import ensure_certificate
 from relay.submission.certificate import Certificate
+from relay.submission.logins import place_of
 from relay.submission.server import Kind
+from relay.submission.wire import plain_address
 from tests.submission_world import MESSAGE, Talker, World, emails, forget_failures, submission, wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -31,9 +33,10 @@ def proxied(tmp_path, settings):
         yield world
 
 
+SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 V1 = b"PROXY TCP4 192.0.2.55 198.51.100.1 4711 587\r\n"
 V2 = (
-    b"\r\n\r\n\0\r\nQUIT\n"
+    SIGNATURE
     + struct.pack("!BBH", 0x21, 0x21, 36)
     + socket.inet_pton(socket.AF_INET6, "2001:db8::55")
     + socket.inet_pton(socket.AF_INET6, "2001:db8::1")
@@ -58,12 +61,86 @@ def test_a_proxy_says_for_which_client_it_speaks(proxied, kind, header, address)
     assert Message.objects.get().client == f"{address} (client.test)"
 
 
-@pytest.mark.parametrize("header", [b"EHLO client.test\r\n", b"PROXY TCP4 no such thing\r\n", b"PROXY " + b"x" * 200])
+def v2(command, family, addresses=b"", extra=b""):
+    """A header of version 2: what it says, the addresses and ports, and other fields (TLV) behind them."""
+    return SIGNATURE + struct.pack("!BBH", 0x20 | command, family, len(addresses + extra)) + addresses + extra
+
+
+PORTS = struct.pack("!HH", 4711, 587)
+V4 = socket.inet_aton("192.0.2.55") + socket.inet_aton("198.51.100.1") + PORTS
+MAPPED = socket.inet_pton(socket.AF_INET6, "::ffff:192.0.2.55") * 2 + PORTS
+AUTHORITY = b"\x02\0\x0crelay.test.x" + b"\x04\0\x03\0\0\0" + b"\xe0\0\x02hi"
+NAMES = {
+    "a proxy that speaks for itself": (v2(0, 0), "127.0.0.1"),
+    "the same with addresses to be ignored": (v2(0, 0x11, V4), "127.0.0.1"),
+    "fields behind the addresses": (v2(1, 0x11, V4, AUTHORITY), "192.0.2.55"),
+    "IPv4 written as IPv6": (v2(1, 0x21, MAPPED), "192.0.2.55"),
+    "a client that has no address": (v2(1, 0x31, b"/tmp/a".ljust(216, b"\0")), "127.0.0.1"),
+    "an unspecified client": (v2(1, 0, b"", AUTHORITY), "127.0.0.1"),
+    "an unknown client in version 1": (b"PROXY UNKNOWN\r\n", "127.0.0.1"),
+    "an unknown client with addresses": (b"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n", "127.0.0.1"),
+    "IPv6 in version 1": (b"PROXY TCP6 2001:db8::55 2001:db8::1 4711 587\r\n", "2001:db8::55"),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_kind_of_proxy_header_is_read_and_not_a_byte_more(proxied, name):
+    header, address = NAMES[name]
+    client = Talker(proxied.ports[Kind.STARTTLS])
+    client.send(header + b"EHLO client.test\r\n")
+    assert client.reply().startswith("220")
+    assert client.reply().startswith("250")
+    assert [wire.peer for wire in proxied.server.wires] == [address]
+    assert list(proxied.server.slots) == [place_of(address)]
+
+
+BAD_HEADERS = [
+    b"EHLO client.test\r\n",
+    b"PROXY\r\n",
+    b"PROXY \r\n",
+    b"PROXY TCP4\r\n",
+    b"PROXY TCP4 no such thing\r\n",
+    b"PROXY TCP4 192.0.2.55 198.51.100.1 99999 587\r\n",
+    b"PROXY TCP4 192.0.2.55 198.51.100.1 4711 587\n",
+    b"PROXY " + b"x" * 200,
+    SIGNATURE + b"\x31\x11\0\x0c" + V4,
+    SIGNATURE + b"\x21\x11\0\x04" + V4[:4],
+    SIGNATURE + b"\x2f\xff\0\0",
+    b"\0" * 40,
+]
+
+
+@pytest.mark.parametrize("header", BAD_HEADERS)
 def test_a_proxy_without_a_good_header_is_cut_off(proxied, header):
     client = Talker(proxied.ports[Kind.STARTTLS])
     client.send(header)
     with suppress(ConnectionResetError):
         assert client.reply() == ""
+    assert not proxied.server.wires
+
+
+def test_who_is_no_proxy_is_not_believed(tmp_path, settings):
+    settings.PROXY_NETWORKS = [ip_network("192.0.2.0/24")]
+    with submission(tmp_path) as world:
+        client = world.connect()
+        client.send(V1)
+        assert client.reply().startswith("220")
+        assert client.reply().startswith("500")
+        assert [wire.peer for wire in world.server.wires] == ["127.0.0.1"]
+
+
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:DB8::7", "2001:db8::7"),
+        ("fe80::1%eth0", "fe80::1"),
+    ],
+)
+def test_a_client_has_one_address_however_it_came(given, address):
+    assert plain_address(given) == address
+    assert plain_address("/run/socket") == ""
 
 
 def test_the_plain_listener_takes_nobodys_word(proxied):

@@ -8,8 +8,11 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from ipaddress import IPv4Address, IPv6Address
 
-from aiosmtpd.proxy_protocol import get_proxy
+from aiosmtpd.proxy_protocol import V2_CMD, get_proxy
+
+from relay.submission.wire import plain_address
 
 log = logging.getLogger(__name__)
 
@@ -48,15 +51,19 @@ class HeaderReader:
 
 
 async def client_of(connection: socket.socket) -> str | None:
-    """The client's address; "" if the proxy speaks for itself (a health check); None if there is no good header."""
+    """The client's address; "" if the proxy names none (a health check, say); None if there is no good header."""
     try:
         async with asyncio.timeout(HEADER_SECONDS):
             header = await get_proxy(HeaderReader(connection))
-    except (OSError, TimeoutError, ValueError):
+    except Exception as error:  # the library fails in many ways on what is no header
+        log.debug("no PROXY header: %r", error)
         return None
     if not header.valid:
         return None
-    return str(header.src_addr) if header.src_addr else ""
+    # The protocol's 2.2: with LOCAL the proxy speaks for itself, whatever addresses it writes.
+    if header.command == V2_CMD.LOCAL or not isinstance(header.src_addr, IPv4Address | IPv6Address):
+        return ""
+    return str(header.src_addr)
 
 
 class ProxiedListener:
@@ -78,7 +85,7 @@ class ProxiedListener:
                 log.warning("a connection could not be accepted: %s", error)
                 await asyncio.sleep(0.1)
                 continue
-            task = loop.create_task(self._open(connection, str(address[0])))
+            task = loop.create_task(self._open(connection, plain_address(address[0])))
             self.opening.add(task)
             task.add_done_callback(self.opening.discard)
 

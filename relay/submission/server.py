@@ -104,7 +104,7 @@ class Server:
         return any(ip_address(address) in network for network in settings.PROXY_NETWORKS)
 
     def may_send(self, sender: Sender) -> bool:
-        limit = sender.messages_a_minute or self.messages_a_minute
+        limit = self.messages_a_minute if sender.messages_a_minute is None else sender.messages_a_minute
         return bool(self.rates.take(sender.account_id, scale=limit / self.messages_a_minute))
 
     async def suppression(self, sender: Sender, address: str) -> Refusal | None:

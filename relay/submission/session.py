@@ -120,7 +120,7 @@ class Session(Conversation):
             mail_from=path.address,
             smtputf8="SMTPUTF8" in given,
             client=f"{self.wire.peer} ({self.hello})",
-            max_recipients=sender.max_recipients or self.server.max_recipients,
+            max_recipients=self.server.max_recipients if sender.max_recipients is None else sender.max_recipients,
             size=int(given.get("SIZE", 0)),
         )
         transaction.refusal = self.judge_sender(transaction)

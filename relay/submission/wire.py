@@ -7,6 +7,7 @@ packet for its packet (RFC 2920 3.2).
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
 from math import inf
 from typing import cast
 
@@ -33,6 +34,15 @@ class LineTooLong(Exception):
     """A line over the limit was read to its end and thrown away."""
 
 
+def plain_address(text: str) -> str:
+    """The address as it is compared and kept: an IPv4 client of an IPv6 socket as IPv4, and no zone (RFC 4007 11)."""
+    try:
+        ip = ip_address(text.partition("%")[0])
+    except ValueError:
+        return ""
+    return str(getattr(ip, "ipv4_mapped", None) or ip)
+
+
 class Wire(asyncio.Protocol):
     transport: asyncio.Transport
 
@@ -49,7 +59,7 @@ class Wire(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        self.peer = self.peer or str((transport.get_extra_info("peername") or ("",))[0])
+        self.peer = plain_address(self.peer or (transport.get_extra_info("peername") or ("",))[0])
         if not self.peer:  # gone before we could ask who it was
             self.transport.abort()
             return
