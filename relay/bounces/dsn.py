@@ -19,8 +19,13 @@ NAMES = frozenset({"final-recipient", "original-recipient"})
 TYPED = re.compile(
     r"\s*(?:(rfc-?822|utf-?8|smtp|x-?[\w-]{1,20}|unknown|[a-z][\w-]{0,20})\s{0,5};)?\s*(.*)", re.IGNORECASE | re.DOTALL
 )
-ADDRESS = re.compile(r"[^\s<>\"',;:()\[\]@]{1,320}@(?:[\w-][\w.-]{0,253}|\[[^\]\s]{1,60}\])")
+# An apostrophe may stand in a local part (o'brien@), and around an address.
+ADDRESS = re.compile(r"[^\s<>\"',;:()\[\]@][^\s<>\",;:()\[\]@]{0,319}@(?:[\w-][\w.-]{0,253}|\[[^\]\s]{1,60}\])")
 QUOTED = re.compile(r'"[^"@\n]{1,64}"@[\w.-]{1,253}')
+# RFC 6531 allows ideographs in addresses, but hardly anybody has them beside ASCII letters.
+IDEOGRAPHS = r"\u2e80-\u9fff\uac00-\ud7af\uf900-\uffef"
+AMID_IDEOGRAPHS = re.compile(rf"[{IDEOGRAPHS}]([\x21-\x7e]{{1,64}})$")
+ASCII_HOST = re.compile(rf"([a-z0-9.-]{{1,200}}\.[a-z]{{2,24}})[{IDEOGRAPHS}]", re.IGNORECASE)
 ELIDED = re.compile(r"[^.]\.\.\.@|…")
 XTEXT = re.compile(r"\+([0-9A-F]{2})")
 UNITEXT = re.compile(r"\\x\{([0-9A-Fa-f]{1,6})\}")
@@ -39,6 +44,12 @@ ACTIONS: dict[str, Kind] = {
 
 def is_status(part: Part) -> bool:
     return part.kind in STATUS_PARTS[:2]
+
+
+def text_of(part: Part) -> str:
+    """The fields; where the empty line before them is missing they were read as the part's own header."""
+    own = "\n".join(f"{name}: {value}" for name, value in part.fields if not name.startswith("content-"))
+    return f"{own}\n\n{part.text}" if own else part.text
 
 
 def blocks(text: str) -> list[dict[str, str]]:
@@ -103,6 +114,15 @@ def address_in(value: str) -> str:
         text = text if "@" in text else XTEXT.sub(lambda match: chr(int(match[1], 16)), text)
     found = QUOTED.search(text) or ADDRESS.search(text)
     return found[0].strip(".") if found and not elided(found[0]) else ""
+
+
+def bare(address: str) -> str:
+    """Without the words around it that languages without spaces leave no gap before: "発信kit@dest.testへ"."""
+    local, _, host = address.rpartition("@")
+    found = AMID_IDEOGRAPHS.search(local)
+    local = found[1] if found else local
+    found = ASCII_HOST.match(host)
+    return f"{local}@{found[1] if found else host}"
 
 
 def elided(address: str) -> bool:

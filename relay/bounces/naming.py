@@ -15,10 +15,13 @@ LISTS = frozenset({"list-id", "list-post", "newsgroups"})
 def named(root: Part, notice: Notice) -> list[tuple[str, str]]:
     """Whom the notice plainly names; else a field that Exim and Gmail write; else the sender, who wrote to themself."""
     failed = [found[0] for found in ADDRESS.finditer(root.get("x-failed-recipients"))]
+    senders, addressees = _senders(root, notice), _addressees(notice)
     return (
-        prose.failures(notice, _senders(root, notice), _addressees(notice))
+        prose.failures(notice, senders, addressees)
         or [(address, prose.segment(notice.lines, "")) for address in failed[: prose.MAX_ADDRESSES]]
         or prose.failures(notice)
+        # Without the message that came back, postmaster@ and the like may be whom it was for.
+        or ([] if addressees else prose.failures(notice, senders, offices=True))
     )
 
 

@@ -24,7 +24,8 @@ ANNOUNCED = re.compile(
     r"|old message|your message:|unsent message.{0,40}|.{0,30}returned (?:message|mail) follows.{0,20}"
     r"|urspr[uü]ngliche (?:nachricht|e-?mail|mail)|message d'origine|mensaje original|messaggio originale|"
     r"mensagem original"
-    r"|(?:below|this) (?:this )?(?:line )?is (?:a copy of )?(?:the|your) (?:original )?(?:message|mail).{0,40}"
+    r"|(?:below|this) (?:this )?(?:line )?is (?:a copy of )?(?:the|your) (?:original )?(?:message|"
+    r"mail(?! (?:system|server|deliver|trans|daemon|program|agent|gateway|router|host)))\b.{0,40}"
     r")[\s.:|#*=_~-]{0,80}$",
     re.IGNORECASE,
 )
@@ -57,6 +58,10 @@ class Notice:
     @property
     def text(self) -> str:
         return "\n".join(self.lines)
+
+    def unquoted(self) -> "Notice":
+        """Without what somebody quotes from another mail."""
+        return Notice([line for line in self.lines if not line.lstrip().startswith(">")], self.returned)
 
 
 def notice_of(root: Part) -> Notice:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from relay.bounces.dsn import ADDRESS, elided
+from relay.bounces.dsn import ADDRESS, bare, elided
 from relay.bounces.notice import Notice
 
 MAX_MENTIONS = 1000
@@ -29,10 +29,10 @@ OTHERS = re.compile(
 )
 RECIPIENT = re.compile(
     r"(?:recipients?|rcpt(?:[ _-]to)?|to|for|address(?:es)?|user(?: ?id| ?name)?|mailbox|account|destination|"
-    r"intended|deliver(?:y|ed|ing)?|attempts?|failed|undeliverable|unknown|reach|of|"
+    r"(?:intended|original)|deliver(?:y|ed|ing)?|attempts?|failed|undeliverable|unknown|reach|of|"
     r"empf[aä]nger\w{0,3}|adresse?|an|destinataires?|[àa]|para|destinatario|destinat[aá]rio|получател\w{0,3}|"
-    r"odbiorc\w{0,3}|error|invalid|local|alias|original|list|group)"
-    r"(?:\(s\))?(?: address| name| is| was)?[\s:=<(\[\"'«*#>.-]{0,12}$",
+    r"odbiorc\w{0,3}|收件人|收信人|宛先|error|invalid|local|alias|original|list|group)"
+    r"(?:\(s\))?(?: address| name| is| was)?[\s:：=<(\[\"'«*#>.-]{0,12}$",
     re.IGNORECASE,
 )
 # Nothing but bullets, brackets, quotes and a short name before the address.
@@ -45,26 +45,33 @@ REPLY = re.compile(r"(?<![\d.:])[45]\d\d(?=[ \-:#,][^\d]|\s*[45]\.)|(?<![\d.])[4
 
 @dataclass(slots=True)
 class Mention:
-    """An address in the notice: where, and how sure it is that it failed (0 is surest)."""
+    """An address in the notice: where, and how sure it is that it failed (0 is surest). `office`: see OFFICE."""
 
     address: str
     line: int
     rank: int
+    office: bool
 
 
 IN_PASSING = 3
 
 
 def failures(
-    notice: Notice, sender: Collection[str] = (), wanted: Collection[str] = (), *, most: int = IN_PASSING - 1
+    notice: Notice,
+    sender: Collection[str] = (),
+    wanted: Collection[str] = (),
+    *,
+    most: int = IN_PASSING - 1,
+    offices: bool = False,
 ) -> list[tuple[str, str]]:
     """(address, what was said about it), for each address that seems to have failed.
 
     `sender`: addresses, in lower case, that are not believed to have failed; `wanted`: those the returned message was
-    for; `most`: the least sure rank that is still believed.
+    for; `most`: the least sure rank that is still believed; `offices`: postmaster@ and the like may have failed too.
     """
-    mentions = [mention for mention in islice(_mentions(notice.lines, wanted), MAX_MENTIONS) if mention.rank <= most]
-    others = [mention for mention in mentions if mention.address.lower() not in sender]
+    found = islice(_mentions(notice.lines, wanted), MAX_MENTIONS)
+    mentions = [mention for mention in found if mention.rank <= most and (offices or not mention.office)]
+    others = _outside([mention for mention in mentions if mention.address.lower() not in sender])
     best = min((mention.rank for mention in others), default=9)
     firsts: dict[str, Mention] = {}
     for mention in others:
@@ -77,15 +84,28 @@ def failures(
     return [(mention.address, said_about(mention, chosen, notice.lines)) for mention in chosen]
 
 
+def _outside(mentions: list[Mention]) -> list[Mention]:
+    """Without the parts of the server that speaks, such as ims-ms-daemon@ims-ms-daemon, if others are named."""
+    return [mention for mention in mentions if "." in mention.address.rpartition("@")[2]] or mentions
+
+
 def _mentions(lines: Sequence[str], wanted: Collection[str]) -> Iterator[Mention]:
     before = ""
     for number, line in enumerate(lines):
-        for found in ADDRESS.finditer(line):
-            address = found[0].strip(".'`*=")
-            rank = _rank(line, found.start(), found.end(), before)
-            if rank is not None and not elided(address) and (address.lower() in wanted or not OFFICE.match(address)):
-                yield Mention(address, number, rank if rank < 2 or address.lower() not in wanted else 2)
+        for address, start in _addresses(line):
+            rank = _rank(line, start, start + len(address), before)
+            ours = address.lower() in wanted
+            if rank is not None:
+                yield Mention(address, number, min(rank, 2) if ours else rank, not ours and bool(OFFICE.match(address)))
         before = line if line.strip() else before
+
+
+def _addresses(line: str) -> Iterator[tuple[str, int]]:
+    """Those that are whole, and where each begins."""
+    for found in ADDRESS.finditer(line):
+        address = bare(found[0].strip(".'`*="))
+        if not address.startswith("@") and not elided(address):
+            yield address, line.find(address, found.start())
 
 
 def _rank(line: str, start: int, end: int, previous: str) -> int | None:

@@ -20,6 +20,7 @@ from relay.bounces.report import Kind, Report, Said
 MAX_BOUNCES_IN_BOUNCES = 2
 log = logging.getLogger(__name__)
 
+ALIAS = re.compile(rf"\W{{0,9}}generated from <?({dsn.ADDRESS.pattern})", re.IGNORECASE)
 RETURN_PATH = re.compile(rb"\bb\+[a-z2-7]{42}@[\w.-]{1,253}", re.IGNORECASE)
 # The id in the trace field and in the Message-ID that submission writes.
 OUR_ID = re.compile(
@@ -72,7 +73,7 @@ def _inner(notice: Notice, depth: int) -> Report | None:
 
 
 def _by_status(root: Part, notice: Notice) -> Report | None:
-    texts = [part.text for part in root.walk() if dsn.is_status(part)]
+    texts = [dsn.text_of(part) for part in root.walk() if dsn.is_status(part)]
     if not texts and (wording.from_machine(root) or wording.is_plainly_bounce(root, notice.text)):
         # Some servers write the fields into the words for people.
         texts = [notice.text]
@@ -82,8 +83,9 @@ def _by_status(root: Part, notice: Notice) -> Report | None:
     explained = {address.lower(): words for address, words in prose.failures(notice)}
     found = []
     for block in blocks:
-        address = dsn.address_in(block.get("final-recipient", "")).lower()
-        found.append(dsn.said(block, explained.get(address) or notice.text))
+        words = explained.get(dsn.address_in(block.get("final-recipient", "")).lower(), "")
+        kind, said = dsn.said(block, words or notice.text)
+        found.append((kind, _forwarded(said, words)))
     named = [(kind, said) for kind, said in found if said.address or said.final]
     if not named:
         # Exim names a file or a pipe where there was an address.
@@ -93,17 +95,24 @@ def _by_status(root: Part, notice: Notice) -> Report | None:
     return Report(dsn.kind_of(kind for kind, _ in named), tuple(said for _, said in named))
 
 
+def _forwarded(said: Said, words: str) -> Said:
+    """Exim names where an alias led to, and behind it the address that was written to."""
+    found = ALIAS.match(words)
+    return replace(said, address=found[1]) if found else said
+
+
 def _by_words(root: Part, notice: Notice) -> Report | None:
-    text = notice.text
-    if not wording.sounds_like_bounce(root, text):
+    if not wording.sounds_like_bounce(root, notice.text):
         return None
-    machine = wording.from_machine(root)
-    if not machine and not wording.is_plainly_bounce(root, text):
+    machine = wording.from_machine(root) and not wording.is_absence(root)
+    if not machine:
+        notice = notice.unquoted()
+    if not machine and not wording.is_plainly_bounce(root, notice.text):
         return None
     named = naming.named(root, notice)
-    if not named and not machine:
+    if not named and not (machine and wording.is_clear(root, notice)):
         return second_opinion.report(root)
-    kind = Kind.DELAYED if wording.is_delay(root, text) else Kind.BOUNCE
+    kind = Kind.DELAYED if wording.is_delay(root, notice.text) else Kind.BOUNCE
     named = named or [("", prose.segment(notice.lines, ""))]
     return Report(kind, tuple(_said(address, words, notice, kind) for address, words in named))
 
@@ -111,7 +120,7 @@ def _by_words(root: Part, notice: Notice) -> Report | None:
 def _said(address: str, words: str, notice: Notice, kind: Kind) -> Said:
     verdict = judged(words, "", notice.text)
     outcome = Status.DEFERRED if kind is Kind.DELAYED else verdict.outcome
-    return Said(
+    said = Said(
         address,
         outcome,
         verdict.reason,
@@ -121,6 +130,7 @@ def _said(address: str, words: str, notice: Notice, kind: Kind) -> Said:
         verdict.code,
         rule=verdict.rule,
     )
+    return _forwarded(said, words)
 
 
 def _automatic(root: Part, notice: Notice) -> Report | None:

@@ -3,6 +3,7 @@
 import re
 
 from relay.bounces.mime import Part, words
+from relay.bounces.notice import Notice
 
 DAEMON = re.compile(
     r"mailer[-_. ]?daemon|mail[-_. ]?daemon|mdaemon|post[ _-]?master|mail[-_. ]deliver|mail ?(?:system|server)|"
@@ -26,7 +27,12 @@ SUBJECT = re.compile(
     r"unzustellbar|nicht zugestellt|zustell|r[uü]ckl[aä]ufer|non remis|non distribu|echec|échec|no se (?:ha |"
     r"pudo )?(?:podido )?entreg|no entregad|devuelto|"
     r"impossibile|mancato recapito|n[aã]o (?:foi )?entreg|falha|не доставлен|недоставлен|не (?:может|удалось)|"
-    r"niedostarcz|nie dostarcz|退信|退回|系统|エラー|返送|送信でき|配信|반송",
+    r"niedostarcz|nie dostarcz|退信|退回|系统|エラー|返送|送信でき|配信|반송|"
+    r"remise|distribution|(?:non|mancat[ao]) (?:recapit|consegn)|n[aã]o (?:pode ser )?entreg|entrega|devolvid|"
+    r"onbestelbaar|niet (?:bezorgd|afgeleverd)|bezorging|olevererbar|kan ikke leveres|kunne ikke lever|"
+    r"kunde inte lever|ei voi(?:da|tu)? toimit|toimitus|nedoru[cč]iteln|nelze doru[cč]it|nebyl\w? doru[cč]en|"
+    r"k[eé]zbes[ií]th?e?t|teslim edileme|iletileme|nelivrabil|доставк|"
+    r"无法(?:传递|送达|投递|发送)|未送达|投递失败|전송|배달|전달할 수 없",
     re.IGNORECASE,
 )
 WORDS = re.compile(
@@ -48,7 +54,10 @@ WORDS = re.compile(
     r"nicht (?:zugestellt|erreicht)|unzustellbar|konnte(?:n)? nicht|n'a (?:pas )?pu|impossible|"
     r"pas (?:été )?(?:remis|distribu|deliv)|no (?:se )?(?:pudo|ha podido|puede)|non (?:è stato|può|recapit)|"
     r"n[aã]o (?:p[oô]de|foi|pode)|не (?:может|доставлен|удалось|существует)|nie (?:mo[zż]|dostarcz|zosta)|"
-    r"できません|できなかった|存在しない|失敗|无法|失败|不存在|投递",
+    r"できません|できなかった|存在しない|失敗|无法|失败|不存在|投递|"
+    r"remise à|kan niet|kon niet|niet (?:bezorgd|afgeleverd|gevonden)|kunde inte|gick inte att|kan ikke|kunne ikke|"
+    r"ei voi(?:da|tu)|nelze|nebyl\w? doru[cč]en|nem siker[uü]lt|nem k[eé]zbes[ií]thet|edileme|"
+    r"nu (?:a putut|poate)|δεν (?:ήταν δυνατή|παραδόθηκε|μπορεί)|배달되지|배달할 수|전달되지|전송하지|보낼 수 없",
     re.IGNORECASE,
 )
 # So plain that even a stranger is believed who says it.
@@ -69,7 +78,14 @@ DELAY = re.compile(
     r"delivery attempts will continue|no action is required|further attempts? will be|will be (?:tried|"
     r"attempted) (?:again|until)|(?:status|notification) \(delay\)|delivery (?:is )?delayed|"
     r"retrying|warning: (?:message|could not|mail)|^delayed\b|temporar\w* (?:error|fail\w*).{0,60}(?:retr|"
-    r"continue)|wird weiter versucht|noch nicht zugestellt|verz[oö]ger",
+    r"continue)|advisory[- ]only|(?:has been|is|was) postponed|"
+    r"weiter\w{0,6} versucht|noch nicht zugestellt|verz[oö]ger|pas encore été (?:remis|distribu|d[eé]livr)|"
+    r"(?:remise|distribution|livraison)\b.{0,60}(?:retard|diff[eé]r)|continuera d'essayer|"
+    r"entrega\b.{0,60}(?:retras|demor|atras)|(?:todav[ií]a|a[uú]n) no se ha entregado|seguir[aá] intentando|"
+    r"ainda n[aã]o foi entregue|consegna\b.{0,60}(?:ritard|rinviat)|non è stato ancora|"
+    r"bezorging\b.{0,60}vertraagd|nog niet (?:bezorgd|afgeleverd)|op[oó][zź]nion|"
+    r"доставк\w{1,3}\b.{0,60}(?:задерж|отложен)|ещ[её] не (?:было )?доставлен|"
+    r"遅延|遅れています|再試行|まだ配信され|延迟|延遲|尚未(?:送达|投递|传递)|继续尝试",
     re.IGNORECASE | re.MULTILINE,
 )
 # Said when it is over, which a note on earlier retries does not change.
@@ -80,6 +96,8 @@ OVER = re.compile(
     r"could not be delivered (?:for|after|within) \d{1,3} days and",
     re.IGNORECASE,
 )
+# "You'll be notified if the delivery fails permanently": said of what has not happened yet.
+IN_THAT_CASE = re.compile(r"\b(?:if|unless|should|in case)\b[^.:]{0,160}", re.IGNORECASE)
 
 AUTO_SUBJECT = re.compile(
     r"^\W{0,4}(?:auto(?:matic|mated|matische|matisk|m[aá]tica|mática)?[-: ]{0,3}(?:re(?:ply|sponse|sponder)|"
@@ -98,7 +116,11 @@ CHALLENGE = re.compile(
     r"complete)\b.{0,30}(?:message|mail|e-?mail|delivered)|white ?list|approved sender)|"
     r"challenge[-/ ]response|one[- ]time (?:confirmation|verification)|awaiting (?:your )?(?:confirmation|"
     r"verification)|spam ?arrest|boxbe|tmda|sender verification|"
-    r"(?:held|quarantined|waiting) (?:until|for|pending)\b.{0,40}(?:confirm|verif|approv|respon)",
+    r"(?:held|quarantined|waiting) (?:until|for|pending)\b.{0,40}(?:confirm|verif|approv|respon)|"
+    r"requires? (?:that you )?verif|\blive human\b|not a spam (?:source|bot|robot)|list of allowed senders|"
+    r"spam ?blocker|box ?trapper|whitelist me|mailinblack|"
+    r"(?:best[aä]tigen|confirmer|confirme|confermi|authentifi\w{0,4})\b.{0,60}(?:nachricht|absender|message|mensaje|"
+    r"messaggio|mail)",
     re.IGNORECASE,
 )
 
@@ -130,6 +152,11 @@ def is_automatic(root: Part) -> bool:
     return any(marks)
 
 
+def is_absence(root: Part) -> bool:
+    """By its subject an answer of somebody who is away; a postmaster may be, too."""
+    return bool(AUTO_SUBJECT.match(subject_of(root)))
+
+
 def is_challenge(root: Part, text: str) -> bool:
     return bool(CHALLENGE.search(f"{subject_of(root)}\n{text[:4000]}"))
 
@@ -146,8 +173,12 @@ def is_plainly_bounce(root: Part, text: str) -> bool:
     return bool(PLAIN.search(text[:4000])) or bool(SUBJECT.search(subject) and not subject.lower().startswith("re:"))
 
 
+def is_clear(root: Part, notice: Notice) -> bool:
+    """Not only words that mail systems use, as a newsletter about mail may have them."""
+    return notice.returned is not None or bool(SUBJECT.search(subject_of(root)) or PLAIN.search(notice.text[:4000]))
+
+
 def is_delay(root: Part, text: str) -> bool:
     """Still being tried: RFC 3464's Action "delayed", in words."""
-    subject = subject_of(root)
-    said = bool(DELAY.search(f"{subject}\n{text[:4000]}"))
-    return said and not OVER.search(f"{subject}\n{text[:4000]}")
+    said = f"{subject_of(root)}\n{text[:4000]}"
+    return bool(DELAY.search(said)) and not OVER.search(IN_THAT_CASE.sub("", said))

@@ -20,14 +20,14 @@ LOOKUP_TROUBLE = (
             'Postfix "Host not found, try again", Sendmail "host name lookup failure", ZoneMTA and SparkPost "DNS '
             'error": the name may well exist'
         ),
-        "try again…(dns|name server|lookup)|not found, try again",
+        "try again…(dns|name server|lookup)(?!.{0,120}nxdomain)|not found, try again",
         (
             "(host ?name|host|dns|name|mx|address|domain) (name )?(lookup|resolution|resolving|server) "
             r"(\w{1,10} )?(failure|failed|error|timeout|timed out|temporar)"
         ),
         "find a gateway",
         (
-            "dns (error|failure|problem|timeout|server failure|query (failed|error)|lookup)(?!…(null mx|nxdomain|"
+            "dns (error|failure|problem|timeout|server failure|query (failed|error)|lookup)(?!.{0,120}(null mx|nxdomain|"
             "does not exist|doesn't receive))"
         ),
         r"name server: \S{1,80} host name lookup failure|servfail|temporary (lookup|dns|name resolution)",
