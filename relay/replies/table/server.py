@@ -27,8 +27,8 @@ LOOKUP_TROUBLE = (
         ),
         "find a gateway",
         (
-            "dns (error|failure|problem|timeout|server failure|query (failed|error)|lookup)(?!.{0,120}(null mx|nxdomain|"
-            "does not exist|doesn't receive))"
+            "dns (error|failure|problem|timeout|server failure|query (failed|error)|lookup)"
+            "(?!.{0,120}(null mx|nxdomain|does not exist|doesn't receive))"
         ),
         r"name server: \S{1,80} host name lookup failure|servfail|temporary (lookup|dns|name resolution)",
     ),
