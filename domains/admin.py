@@ -7,6 +7,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from domains.models import DkimKey, Domain, LoginEvent, SmtpCredential
+from domains.networks import NetworksForm
 
 
 @admin.register(Domain)
@@ -42,6 +43,7 @@ class DkimKeyAdmin(admin.ModelAdmin):
 class SmtpCredentialAdmin(admin.ModelAdmin):
     """Customers make credentials and see their secrets; operators bind networks and revoke."""
 
+    form = NetworksForm
     list_display = ("id", "name", "username", "account", "domain", "last_used_at", "revoked_at")
     list_display_links = ("id", "name")
     list_select_related = ("account", "domain")

@@ -1,5 +1,7 @@
 """The operators' admin: every table has its page, mail is read-only, and nothing counts."""
 
+from ipaddress import ip_network
+
 import pytest
 from django.apps import apps
 from django.contrib import admin
@@ -8,6 +10,7 @@ from uuid_utils.compat import uuid7
 
 from activity.models import MessageContent, StatusEvent, Suppression
 from activity.status import Status
+from domains.models import SmtpCredential
 from tests.factories import make_account, make_credential, make_domain, make_email, make_message, make_user
 
 pytestmark = pytest.mark.django_db
@@ -67,6 +70,40 @@ def test_mail_is_not_changed_by_hand(operator, model, rf):
     assert not page.has_add_permission(request)
     assert not page.has_change_permission(request)
     assert not page.has_delete_permission(request)
+
+
+def enter_networks(operator, credential, networks, **fields):
+    """What the form of a credential says to these networks: nothing when it took them."""
+    values = {"account": credential.account_id, "name": credential.name, "networks": networks, **fields}
+    response = operator.post(url_of(SmtpCredential, "change", credential.pk), values)
+    return [] if response.status_code == 302 else response.context["adminform"].form.errors["networks"]
+
+
+def test_an_operator_binds_networks_that_overlap_nobody_elses(operator, settings):
+    settings.PROXY_NETWORKS = [ip_network("192.0.2.0/24")]
+    printer, scanner = (make_credential(make_account(), name=name)[0] for name in ("printer", "scanner"))
+    assert enter_networks(operator, printer, "10.1.2.0/24, 2001:db8::/48") == []
+    printer.refresh_from_db()
+    assert printer.networks == ["10.1.2.0/24", "2001:db8::/48"]
+    assert enter_networks(operator, printer, "10.1.2.0/24, 2001:db8::/48") == [], "its own are no others"
+    [error] = enter_networks(operator, scanner, "10.1.0.0/16")
+    assert error == f"10.1.0.0/16 overlaps 10.1.2.0/24, which belongs to the credential printer ({printer.username})."
+    [error] = enter_networks(operator, scanner, "192.0.2.9/32")
+    assert error.startswith("192.0.2.9/32 overlaps 192.0.2.0/24, which belongs to the load balancers")
+    [error] = enter_networks(operator, scanner, "10.7.0.0/16, 10.7.1.0/24")
+    assert error == "10.7.1.0/24 overlaps 10.7.0.0/16, which belongs to another one of these networks."
+    printer.revoke()
+    assert enter_networks(operator, scanner, "10.1.2.7/32") == []
+    [error] = enter_networks(operator, printer, "10.1.2.0/24")
+    assert "scanner" in error, "it would be usable again"
+
+
+@pytest.mark.parametrize("network", ["10.1.2.3/24", "10.0.0.0/7", "0.0.0.0/0", "::/0", "printer", "10.1.2.0/33"])
+def test_what_is_no_network_of_a_customer_is_not_bound(operator, network):
+    credential, _ = make_credential(make_account())
+    assert enter_networks(operator, credential, network)
+    credential.refresh_from_db()
+    assert credential.networks == []
 
 
 @pytest.mark.parametrize("search", ["anne.roy@example.net", "ANNE.ROY@example.net", "id"])
