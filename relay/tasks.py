@@ -91,6 +91,14 @@ def check_domains() -> None:
     check.check_due()
 
 
+@shared_task(name="relay.rotate_keys")
+def rotate_keys() -> None:
+    """The steps of key rotation whose time has come."""
+    from domains import rotation
+
+    rotation.take_steps()
+
+
 @shared_task(name="relay.warn_owners")
 def warn_owners() -> None:
     """Emails about domains that fail, stopped or were taken over."""
