@@ -1,5 +1,6 @@
 """The program around the sessions: certificates, load balancers, several processes, and a stop that loses nothing."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -171,6 +172,37 @@ def test_a_renewed_certificate_is_used_from_the_next_connection_on(tmp_path):
         assert after != before
         assert after.strip() == files[0].read_text().strip()
         assert open_one.ask("NOOP").startswith("250")
+
+
+def test_a_certificate_that_does_not_fit_its_key_is_not_used(tmp_path):
+    """Such as between the two writes of an ACME client."""
+    ensure_certificate(tmp_path / "other.pem", tmp_path / "other.key", "renewed.test")
+    with submission(tmp_path) as world:
+        before = ssl.get_server_certificate(("127.0.0.1", world.ports[Kind.TLS]))
+        for half in ("other.pem", "half a file"):
+            text = (tmp_path / half).read_text() if half == "other.pem" else half
+            (tmp_path / "certificate.pem").write_text(text)
+            with pytest.raises(ssl.SSLError):
+                world.server.certificate.reload()
+            assert ssl.get_server_certificate(("127.0.0.1", world.ports[Kind.TLS])) == before
+        (tmp_path / "certificate.pem").write_text((tmp_path / "other.pem").read_text())
+        (tmp_path / "key.pem").write_text((tmp_path / "other.key").read_text())
+        world.server.certificate.reload()
+        assert ssl.get_server_certificate(("127.0.0.1", world.ports[Kind.TLS])) != before
+
+
+def test_the_certificate_is_looked_at_again_and_again(tmp_path, caplog):
+    ensure_certificate(tmp_path / "other.pem", tmp_path / "other.key", "renewed.test")
+    with submission(tmp_path) as world:
+        certificate = world.server.certificate
+        watching = asyncio.run_coroutine_threadsafe(certificate.keep_fresh(0.05), world.loop.loop)
+        (tmp_path / "key.pem").unlink()
+        wait_for(lambda: "the old one stays in use" in caplog.text)
+        (tmp_path / "key.pem").write_text((tmp_path / "other.key").read_text())
+        (tmp_path / "certificate.pem").write_text((tmp_path / "other.pem").read_text())
+        other = (tmp_path / "other.pem").read_text().strip()
+        wait_for(lambda: ssl.get_server_certificate(("127.0.0.1", world.ports[Kind.TLS])).strip() == other)
+        watching.cancel()
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")

@@ -29,6 +29,8 @@ class Certificate:
     def reload(self) -> None:
         stamp = tuple(path.stat().st_mtime_ns for path in self.files)
         if stamp != self.stamp:
+            # Tried on another context first: one that does not fit its key would take the old one's key away.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*self.files)
             self.context.load_cert_chain(*self.files)
             self.stamp = stamp
 
