@@ -2,7 +2,8 @@
 
 import asyncio
 
-from domains.asking import Answer, Asker, Kind
+from domains.answers import Answer, Kind
+from domains.asking import Asker
 from domains.finding import Finding, State
 from domains.judging import finding_of
 from domains.names import organisational

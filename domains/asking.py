@@ -6,64 +6,33 @@ What comes back is a value, never an exception: a name server's trouble is somet
 import asyncio
 import dataclasses
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any
 
 import dns.asyncquery
 import dns.exception
 import dns.flags
 import dns.message
-import dns.name
 import dns.rcode
-import dns.rdatatype
 import dns.resolver
 from django.conf import settings
 
+from domains.answers import MOST_SERVERS, Answer, failure, read
+
 PATIENCE = 1.5  # seconds for one answer; UDP may lose a question, so it is asked twice
 TRIES = 2
-MOST_SERVERS = 6
-MOST_VALUES = 10
-MOST_CHARACTERS = 500
-MOST_HOPS = 8  # of a CNAME chain
+MOST_CUTS = 3  # zones below the one that was found
 AT_ONCE = 200  # questions under way, however many domains are looked at
-
-
-class Kind(StrEnum):
-    FOUND = "found"
-    NO_DATA = "no_data"
-    NO_NAME = "no_name"
-    ERROR = "error"
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """`values` of the type that was asked for, at the end of the CNAME `chain` (the targets, in order).
-
-    Texts of TXT records are joined, names have no last dot. `problem` of an ERROR is one of time-out, servfail, bogus,
-    refused, lame, loop; `ttl` is how long the answer, or the absence, may be remembered (seconds).
-    """
-
-    kind: Kind
-    values: tuple[str, ...] = ()
-    chain: tuple[str, ...] = ()
-    ttl: int = 0
-    problem: str = ""
-    server: str = ""
-    zone: str = ""
-    referral: tuple[str, ...] = ()
+# RFC 4291 2.4, IANA: all global IPv6 addresses there are today; outside lie IPv4-mapped and NAT64 ones too.
+GLOBAL_IPV6 = ip_network("2000::/3")
 
 
 @dataclass(frozen=True, slots=True)
 class NameServer:
     name: str
     address: str
-
-
-def failure(problem: str, server: str = "") -> Answer:
-    return Answer(Kind.ERROR, problem=problem, server=server)
 
 
 class Asker:
@@ -85,16 +54,23 @@ class Asker:
             return dataclasses.replace(answer, problem="bogus")
         return answer
 
-    async def authoritative(self, name: str, rdtype: str) -> list[Answer]:
-        """What each authoritative server of the name's zone says by itself; empty when they cannot be found."""
-        servers = await self.servers_of(name.partition(".")[2])
-        answers = await asyncio.gather(*(self._at(name, rdtype, server) for server in servers))
-        if delegated := {each for answer in answers for each in answer.referral}:
-            # The name itself is a zone of its own.
-            servers = await self._addresses(sorted(delegated))
-            answers = await asyncio.gather(*(self._at(name, rdtype, server) for server in servers))
-            return [failure("lame", answer.server) if answer.referral else answer for answer in answers]
-        return list(answers)
+    async def authoritative(self, name: str, rdtype: str, only: Collection[str] = ()) -> list[Answer]:
+        """What each authoritative server of the name's zone says by itself; empty when they cannot be found.
+
+        `only`: the names of the servers to ask, as far as they are among them.
+        Zones that begin below, down to the name itself, are found by the referrals to them (RFC 1034 4.2.1).
+        """
+        start = _apex(name)
+        zone, servers = await self.zone_of(start), await self.servers_of(start)
+        answers: list[Answer] = []
+        for _ in range(MOST_CUTS):
+            asked = [server for server in servers if server.name in only] or servers
+            answers = await asyncio.gather(*(self._at(name, rdtype, server) for server in asked))
+            cut = next((answer for answer in answers if answer.referral and _lies(zone, answer.zone, name)), None)
+            if cut is None:
+                break
+            zone, servers = cut.zone, await self._addresses(cut.referral)
+        return answers
 
     async def servers_of(self, name: str) -> list[NameServer]:
         """The servers of the zone in which `name` lies, with an address each."""
@@ -115,15 +91,21 @@ class Asker:
 
     async def _find_zone(self, name: str) -> str:
         answer = await self.resolve(name, "SOA")
-        return name if answer.values and not answer.chain else answer.zone
+        if answer.chain:
+            # RFC 1034 3.6.2: no zone begins at an alias, and what it leads to is another's.
+            return await self.zone_of(name.partition(".")[2])
+        if answer.values:
+            return name
+        return answer.zone if _is_below(name, answer.zone) else ""
 
     async def _find_servers(self, name: str) -> list[NameServer]:
         zone = await self.zone_of(name)
-        if not zone:
-            return []
+        return await self._once("apex", zone, self._find_named) if zone else []
+
+    async def _find_named(self, zone: str) -> list[NameServer]:
         return await self._addresses((await self.resolve(zone, "NS")).values)
 
-    async def _addresses(self, names: tuple[str, ...] | list[str]) -> list[NameServer]:
+    async def _addresses(self, names: Sequence[str]) -> list[NameServer]:
         found = await asyncio.gather(
             *(self._once("address", name, self._find_address) for name in names[:MOST_SERVERS])
         )
@@ -158,7 +140,7 @@ class Asker:
             return failure(response, server.name)
         try:
             return read(response, query.question[0].name, rdtype, server.name, authoritative=not recursive)
-        except (dns.exception.DNSException, ValueError):
+        except dns.exception.DNSException:
             return failure("servfail", server.name)
 
     async def _exchange(self, query: dns.message.Message, address: str, port: int) -> dns.message.Message | str:
@@ -166,12 +148,21 @@ class Asker:
         try:
             async with self.slots:
                 response, _ = await dns.asyncquery.udp_with_fallback(
-                    query, address, timeout=PATIENCE, port=port, ignore_unexpected=True
+                    # Whatever is not the answer to this question may be a forger's (RFC 5452 9.1): wait for the answer.
+                    query,
+                    address,
+                    timeout=PATIENCE,
+                    port=port,
+                    ignore_unexpected=True,
+                    ignore_errors=True,
+                    one_rr_per_rrset=True,
                 )
-        except (dns.exception.Timeout, TimeoutError):
-            return "time-out"
-        except (dns.exception.DNSException, OSError, ValueError, EOFError):
+        except ConnectionRefusedError:
             return "refused"
+        except (dns.exception.Timeout, OSError):
+            return "time-out"
+        except (dns.exception.DNSException, ValueError, EOFError):
+            return "servfail"
         return response
 
     async def _is_bogus(self, name: str, rdtype: str, address: str) -> bool:
@@ -197,69 +188,23 @@ def _resolvers() -> tuple[list[str], int]:
 
 def may_be_asked(address: str) -> bool:
     """A customer's NS records lead wherever they say: not to our own network."""
-    return settings.PRIVATE_MX or ip_address(address).is_global
+    found = ip_address(address)
+    if isinstance(found, IPv6Address) and found not in GLOBAL_IPV6:
+        return bool(settings.PRIVATE_MX)
+    return settings.PRIVATE_MX or (found.is_global and not found.is_multicast)
 
 
-def read(
-    response: dns.message.Message, name: dns.name.Name, rdtype: str, server: str, *, authoritative: bool
-) -> Answer:
-    """A response's meaning for one question. Raises DNSException for what cannot be read."""
-    code = response.rcode()
-    if code not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
-        return failure("refused" if code == dns.rcode.REFUSED else "servfail", server)
-    zone, negative_ttl = _soa(response)
-    chain, values, ttl = _follow(response, name, dns.rdatatype.from_text(rdtype))
-    if authoritative and not response.flags & dns.flags.AA:
-        referral = tuple(
-            plain(each.target) for rrset in response.authority if rrset.rdtype == dns.rdatatype.NS for each in rrset
-        )
-        return dataclasses.replace(failure("lame", server), referral=referral[:MOST_SERVERS])
-    if len(chain) >= MOST_HOPS or len(set(chain)) < len(chain):
-        return dataclasses.replace(failure("loop", server), chain=tuple(chain))
-    if values:
-        return Answer(Kind.FOUND, tuple(values), tuple(chain), ttl, server=server, zone=zone)
-    kind = Kind.NO_NAME if code == dns.rcode.NXDOMAIN else Kind.NO_DATA
-    return Answer(kind, (), tuple(chain), negative_ttl, server=server, zone=zone)
+def _apex(name: str) -> str:
+    """Where to begin looking for the zone: above the labels with an underscore, which are seldom zones themselves."""
+    labels = name.split(".")
+    below = max((place for place, label in enumerate(labels) if label.startswith("_")), default=0)
+    return ".".join(labels[below + 1 :])
 
 
-def _soa(response: dns.message.Message) -> tuple[str, int]:
-    """The zone that an absence is about, and for how long it may be remembered (RFC 2308 5)."""
-    for rrset in response.authority:
-        if rrset.rdtype == dns.rdatatype.SOA:
-            return plain(rrset.name), min(rrset.ttl, rrset[0].minimum)
-    return "", 0
+def _is_below(name: str, zone: str) -> bool:
+    return zone in (".", name) or name.endswith(f".{zone}")
 
 
-def _follow(
-    response: dns.message.Message, name: dns.name.Name, rdtype: dns.rdatatype.RdataType
-) -> tuple[list[str], list[str], int]:
-    """(CNAME targets, values, the smallest TTL on the way)"""
-    chain: list[str] = []
-    ttl = 2**31
-    while len(chain) < MOST_HOPS:
-        rrsets = {rrset.rdtype: rrset for rrset in response.answer if rrset.name == name}
-        if rrset := rrsets.get(rdtype):
-            values = sorted(text_of(each) for each in list(rrset)[:MOST_VALUES])
-            return chain, values, min(ttl, rrset.ttl)
-        if (rrset := rrsets.get(dns.rdatatype.CNAME)) is None:
-            break
-        name, ttl = rrset[0].target, min(ttl, rrset.ttl)
-        chain.append(plain(name))
-    return chain, [], 0
-
-
-def text_of(rdata: Any) -> str:
-    """In zone-file form, bounded; a name without its last dot, a TXT as its plain text."""
-    if rdata.rdtype == dns.rdatatype.TXT:
-        text = b"".join(rdata.strings).decode("utf-8", "replace")
-    elif rdata.rdtype in (dns.rdatatype.CNAME, dns.rdatatype.NS):
-        text = plain(rdata.target)
-    elif rdata.rdtype == dns.rdatatype.MX:
-        text = f"{rdata.preference} {plain(rdata.exchange)}"
-    else:
-        text = rdata.to_text()
-    return "".join(each if each.isprintable() else "?" for each in text[: 8 * MOST_CHARACTERS])
-
-
-def plain(name: dns.name.Name) -> str:
-    return name.to_text(omit_final_dot=True).lower()
+def _lies(above: str, cut: str, name: str) -> bool:
+    """Whether a referral leads down to the name; a lame server's often leads up, to the root."""
+    return cut != above and _is_below(cut, above) and _is_below(name, cut)

@@ -7,19 +7,23 @@ the way is an ERROR, which proves nothing about the record.
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from domains.asking import MOST_CHARACTERS, Answer, Kind
+from domains.answers import LONGEST_TTL, MOST_CHARACTERS, MOST_VALUES, Answer, Kind
 from domains.finding import Finding, State
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A record as it should be. `siblings` are the targets of the same domain's other records."""
+    """A record as it should be. `siblings` are the targets of the same domain's other records.
+
+    `known`: the value with which it was validated before, which may be an alias of the customer's own; or empty.
+    """
 
     name: str
     target: str
     domain: str
     zone: str
     siblings: tuple[str, ...]
+    known: str = ""
 
 
 def judge(wanted: Wanted, own: Sequence[Answer], seen: Answer, *, usable: bool) -> Finding:
@@ -41,9 +45,18 @@ def judge(wanted: Wanted, own: Sequence[Answer], seen: Answer, *, usable: bool) 
         return finding_of(State.SPREADING, other.values, "some_servers", other)
     if not values:
         return finding_of(State.MISSING, (), "", other)
-    if seen.problem == "loop":
-        return finding_of(State.WRONG, values, "loop", other)
-    return finding_of(State.SEVERAL if len(values) > 1 else State.WRONG, values, difference(wanted, values[0]), other)
+    return _elsewhere(wanted, values, other, seen)
+
+
+def _elsewhere(wanted: Wanted, values: tuple[str, ...], own: Answer, seen: Answer) -> Finding:
+    """It leads somewhere else; or to an alias of ours of which nobody can say at the moment where it ends."""
+    problem = difference(wanted, values[0])
+    if problem == "other_target" and seen.kind is Kind.ERROR:
+        if seen.problem == "loop":
+            problem = "loop"
+        elif wanted.known in ("", values[0]):
+            return finding_of(State.ERROR, values, "alias_error", own)
+    return finding_of(State.SEVERAL if len(values) > 1 else State.WRONG, values, problem, own)
 
 
 def leads(wanted: Wanted, value: str, seen: Answer) -> bool:
@@ -112,13 +125,15 @@ def conflict(found: Collection[tuple[str, Answer]], key: str) -> Finding | None:
 
 def has_key(texts: Sequence[str], public: str) -> bool:
     """One TXT record with this `p=` (RFC 6376 3.6.1)."""
-    keys = ["".join(tag.strip()[2:].split()) for text in texts for tag in text.split(";") if tag.strip()[:2] == "p="]
-    return keys == [public]
+    tags = (tag.partition("=") for text in texts for tag in text.split(";"))
+    return ["".join(value.split()) for name, _, value in tags if name.strip() == "p"] == [public]
 
 
 def finding_of(state: State, values: Sequence[str], problem: str, answer: Answer | None = None) -> Finding:
-    found = tuple(value[:MOST_CHARACTERS] for value in values[:10])
-    return Finding(state, found, problem, answer.server if answer else "", min(answer.ttl, 604_800) if answer else 0)
+    found = tuple(value[:MOST_CHARACTERS] for value in values[:MOST_VALUES])
+    return Finding(
+        state, found, problem, answer.server if answer else "", min(answer.ttl, LONGEST_TTL) if answer else 0
+    )
 
 
 def _distinct(values: Iterable[str]) -> tuple[str, ...]:

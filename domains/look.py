@@ -2,32 +2,39 @@
 
 import asyncio
 import re
+from collections.abc import Collection, Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from asgiref.sync import async_to_sync
 from django.conf import settings
 
 from domains import dns_hosts
 from domains.advice import advise
-from domains.asking import Answer, Asker, Kind
+from domains.answers import MOST_HOPS, Answer, Kind, failure
+from domains.asking import Asker
 from domains.finding import Finding, Picture, State
 from domains.judging import Wanted, conflict, has_key, judge
+from domains.life import owner_elsewhere
 from domains.models import Domain
 from domains.records import claim_record_of, records_of
 
-SECONDS = 5.0  # for one record, whatever its name servers do
+SECONDS = 5.0  # for each record, whatever its name servers do
 # What may stand where the CNAME should be.
-OTHER_TYPES = ("TXT", "A", "AAAA", "MX")
+OTHER_TYPES = ("TXT", "A", "AAAA", "MX", "NS")
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What has to be known of a domain to look at it. `keys`: {record key: the p= value we hold}."""
+    """What has to be known of a domain to look at it. `keys`: {record key: the p= value we hold}.
+
+    `claim`: the name and text of the TXT record that would take the domain from another account that validated it.
+    """
 
     name: str
     wanted: dict[str, Wanted]
     keys: dict[str, str]
-    claim: tuple[str, str]
+    claim: tuple[str, str] | None
 
 
 def subject_of(domain: Domain) -> Subject:
@@ -41,12 +48,21 @@ def subject_of(domain: Domain) -> Subject:
             domain.name,
             settings.ZONE,
             tuple(target for key, target in targets.items() if key != record.key),
+            _known(domain, record.key),
         )
         for record in records
     }
     keys = {f"dkim{key.slot}": key.public_key for key in domain.keys.all()}
-    claim = claim_record_of(domain)
-    return Subject(domain.name, wanted, keys, (claim.name, claim.value))
+    claim = None
+    if domain.validated_at is None and owner_elsewhere(domain) is not None:
+        record = claim_record_of(domain)
+        claim = record.name, record.value
+    return Subject(domain.name, wanted, keys, claim)
+
+
+def _known(domain: Domain, key: str) -> str:
+    found = domain.found.get(key, {})
+    return next(iter(found.get("found", ())), "") if found.get("last") == State.VALIDATED else ""
 
 
 def look_now(domain: Domain) -> Picture:
@@ -59,12 +75,14 @@ async def _look_fresh(subject: Subject) -> Picture:
 
 
 async def look(subject: Subject, asker: Asker) -> Picture:
-    """Never raises for what the DNS does. Records side by side, so that a silent server costs SECONDS once."""
+    """Never raises for what the DNS does. All side by side, so that silent servers cost SECONDS once."""
+    late = Finding(State.ERROR, problem="time-out")
+    bounce_host = subject.wanted["bounce"].name
     findings, servers, claim, advice = await asyncio.gather(
-        asyncio.gather(*(_in_time(subject, key, asker) for key in subject.wanted)),
-        asker.servers_of(subject.name),
-        _claimed(subject, asker),
-        advise(subject.name, subject.wanted["bounce"].name, asker),
+        asyncio.gather(*(_in_time(_record(subject, key, asker), late) for key in subject.wanted)),
+        _in_time(asker.servers_of(subject.name), []),
+        _in_time(_claimed(subject, asker), False),
+        _in_time(advise(subject.name, bounce_host, asker), {}),
     )
     records = dict(zip(subject.wanted, findings, strict=True))
     names = tuple(server.name for server in servers)
@@ -79,12 +97,12 @@ async def look(subject: Subject, asker: Asker) -> Picture:
     )
 
 
-async def _in_time(subject: Subject, key: str, asker: Asker) -> Finding:
+async def _in_time[T](work: Coroutine[Any, Any, T], otherwise: T) -> T:
     try:
         async with asyncio.timeout(SECONDS):
-            return await _record(subject, key, asker)
+            return await work
     except TimeoutError:
-        return Finding(State.ERROR, problem="time-out")
+        return otherwise
 
 
 async def _record(subject: Subject, key: str, asker: Asker) -> Finding:
@@ -93,12 +111,34 @@ async def _record(subject: Subject, key: str, asker: Asker) -> Finding:
         asker.authoritative(wanted.name, "CNAME"),
         _bounce(wanted, asker) if key == "bounce" else _dkim(wanted, subject.keys.get(key, ""), asker),
     )
+    if seen.problem == "servfail":
+        seen = await _walked(wanted.name, seen, asker)
     finding = judge(wanted, own, seen, usable=usable)
+    # Whoever answered once will again; nobody need wait for the others.
+    answering = [answer.server for answer in own if answer.kind is not Kind.ERROR][:2]
+    if finding.state is State.WRONG:
+        return await _wildcard(wanted, finding, "CNAME", finding.found, answering, asker)
     if finding.state is not State.MISSING:
         return finding
-    others = await asyncio.gather(*(_standing(wanted.name, rdtype, asker) for rdtype in OTHER_TYPES))
+    others = await asyncio.gather(*(_standing(wanted.name, rdtype, answering, asker) for rdtype in OTHER_TYPES))
     found = conflict(list(zip(OTHER_TYPES, others, strict=True)), key)
-    return found or await _misplaced(wanted, finding, asker)
+    if found is None:
+        return await _misplaced(wanted, finding, answering, asker)
+    rdtype, answer = next((rdtype, each) for rdtype, each in zip(OTHER_TYPES, others, strict=True) if each.values)
+    return await _wildcard(wanted, found, rdtype, answer.values, answering, asker)
+
+
+async def _walked(name: str, seen: Answer, asker: Asker) -> Answer:
+    """Of aliases that lead round in a circle a resolver says only that it failed: follow them one by one."""
+    passed = [name]
+    while len(passed) <= MOST_HOPS:
+        step = await asker.resolve(passed[-1], "CNAME")
+        if not step.values:
+            return seen
+        if step.values[0] in passed:
+            break
+        passed.append(step.values[0])
+    return failure("loop")
 
 
 async def _dkim(wanted: Wanted, public: str, asker: Asker) -> tuple[Answer, bool]:
@@ -114,16 +154,33 @@ async def _bounce(wanted: Wanted, asker: Asker) -> tuple[Answer, bool]:
     return seen, wanted.target in seen.chain and ours and len(spf) == 1
 
 
-async def _standing(name: str, rdtype: str, asker: Asker) -> Answer:
-    answers = await asker.authoritative(name, rdtype)
+async def _standing(name: str, rdtype: str, servers: Collection[str], asker: Asker) -> Answer:
+    answers = await asker.authoritative(name, rdtype, servers)
     said = next((answer for answer in answers if answer.kind is not Kind.ERROR), None)
     return said or await asker.resolve(name, rdtype)
 
 
-async def _misplaced(wanted: Wanted, finding: Finding, asker: Asker) -> Finding:
+async def _wildcard(
+    wanted: Wanted, finding: Finding, rdtype: str, values: Sequence[str], servers: Collection[str], asker: Asker
+) -> Finding:
+    """RFC 4592 2.1.1: asked for by its own name, a wildcard shows what it answers for names that are not there."""
+    inner = wanted.name.removesuffix(wanted.domain).removesuffix(".").split(".")
+    # The outermost first, for it answers for the inner ones too.
+    places = [f"*.{'.'.join([*inner[above:], wanted.domain])}" for above in range(len(inner), 0, -1)]
+    for place, answer in zip(
+        places,
+        await asyncio.gather(*(_standing(place, rdtype, servers, asker) for place in places)),
+        strict=True,
+    ):
+        if set(values) & set(answer.values):
+            return Finding(State.MISSING, (place,), "wildcard", answer.server, finding.ttl)
+    return finding
+
+
+async def _misplaced(wanted: Wanted, finding: Finding, servers: Collection[str], asker: Asker) -> Finding:
     """Nothing is at the name: perhaps it was entered at one that people enter by mistake."""
     places = misplacements(wanted)
-    answers = await asyncio.gather(*(_standing(name, "CNAME", asker) for name in places.values()))
+    answers = await asyncio.gather(*(_standing(name, "CNAME", servers, asker) for name in places.values()))
     for (problem, name), answer in zip(places.items(), answers, strict=True):
         if wanted.target in answer.values:
             return Finding(State.MISSING, (name,), problem, answer.server, finding.ttl)
@@ -142,6 +199,8 @@ def misplacements(wanted: Wanted) -> dict[str, str]:
 
 async def _claimed(subject: Subject, asker: Asker) -> bool:
     """Whether every authoritative server that answers shows the claim."""
+    if subject.claim is None:
+        return False
     name, value = subject.claim
     said = [each for each in await asker.authoritative(name, "TXT") if each.kind is not Kind.ERROR]
     return bool(said) and all(value in answer.values for answer in said)

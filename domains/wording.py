@@ -20,6 +20,10 @@ PROBLEMS: dict[str, Promise] = {
     "relative_twice": _("The beginning of the name stands there twice: the record is at %(found)s."),
     "no_underscore": _("The underscore is missing: the record stands at %(found)s. The name has “_domainkey” in it."),
     "name_cut": _("A part of the name is missing: the record stands at %(found)s, without “_domainkey”."),
+    "wildcard": _(
+        "Nothing is entered at this name, so the wildcard record %(found)s answers for it. Enter the CNAME: the "
+        "wildcard may stay."
+    ),
     # A wrong target.
     "target_with_domain": _(
         "Your DNS host added %(domain)s to the target. Enter the target with a dot at its end: %(target)s."
@@ -64,6 +68,10 @@ PROBLEMS: dict[str, Promise] = {
     ),
     "refused": _("The name server %(server)s refused to answer. We will ask again."),
     "lame": _("The name server %(server)s does not know your domain, although the domain names it as one of its own."),
+    "alias_error": _(
+        "It leads to %(found)s, which cannot be looked up at the moment. If that is no alias of yours, replace it by "
+        "the target on this page."
+    ),
     "bad-name": _("This name cannot be asked for."),
     # Advice.
     "dmarc_missing": _("There is no DMARC record. Large mailbox providers want one; this one only asks for reports."),

@@ -42,11 +42,11 @@ def running(simulator: Simulator) -> Iterator[Loop]:
 
 
 @contextmanager
-def dns_running(source: Source) -> Iterator[DnsServer]:
+def dns_running(source: Source, host: str = "127.0.0.1", port: int = 0) -> Iterator[DnsServer]:
     loop = Loop()
     server = DnsServer(source)
     try:
-        loop.run(server.start())
+        loop.run(server.start(host, port))
         yield server
         loop.run(server.stop())
     finally:
