@@ -172,6 +172,7 @@ class Session(Conversation):
         if refusal is None:
             refusal = await self.server.suppression(transaction.sender, address)
         if refusal is None:
+            transaction.refused.pop(address, None)
             transaction.recipients[address] = None
             self.wire.say("250 2.1.5 Recipient noted")
         else:
