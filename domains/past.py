@@ -9,7 +9,8 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
 from domains.models import DkimKey, Domain, DomainEvent
-from domains.shown import RECORD_STATES
+from domains.own import is_own
+from domains.shown import RECORD_STATES, is_rotating
 
 Kind = DomainEvent.Kind
 
@@ -21,7 +22,15 @@ def keys_of(domain: Domain) -> dict[str, Any]:
     keys = {key.slot: key for key in domain.keys.all()}
     active = next((key for key in keys.values() if key.active), None)
     idle = next((key for key in keys.values() if not key.active), None)
-    return {"active": active, "idle": idle, "idle_state": _idle_state(idle), "next": domain.rotate_at}
+    may_rotate = domain.validated_at is not None and domain.failing_since is None and not is_rotating(domain)
+    return {
+        "active": active,
+        "idle": idle,
+        "idle_state": _idle_state(idle),
+        "next": domain.rotate_at,
+        "is_due": domain.rotate_at is not None and domain.rotate_at <= timezone.now(),
+        "may_rotate": may_rotate and not is_own(domain),
+    }
 
 
 def _idle_state(idle: DkimKey | None) -> str:

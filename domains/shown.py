@@ -35,6 +35,7 @@ RECORD_STATES: dict[str, Promise] = {
 STATES: dict[str, Promise] = {
     "validated": gettext_lazy("Validated"),
     "failing": gettext_lazy("Failing, still sends"),
+    "stopped": gettext_lazy("Not validated any more"),
     "pending": gettext_lazy("Not validated"),
     "unchecked": gettext_lazy("Not checked yet"),
 }
@@ -42,25 +43,29 @@ STATES: dict[str, Promise] = {
 QUICK, SLOW, LONG = 4, 20, dt.timedelta(hours=1)
 
 
-def overall(domain: Domain) -> str:
+def overall(domain: Domain, *, was_stopped: bool) -> str:
     """A key of STATES."""
     if domain.validated_at:
         return "failing" if domain.failing_since else "validated"
+    if was_stopped:
+        return "stopped"
     return "pending" if domain.checked_at else "unchecked"
 
 
 def page_of(domain: Domain) -> dict[str, Any]:
     """What the records' part of the page needs, for members and for colleagues with a link."""
-    state = overall(domain)
+    last, rows = stopped(domain), record_rows(domain)
+    state = overall(domain, was_stopped=last is not None)
     return {
         "domain": domain,
         "name": in_unicode(domain.name),
         "own": is_own(domain),
-        "records": record_rows(domain),
+        "records": rows,
+        "all_right": all(row["state"] == "validated" for row in rows),
         "state": state,
         "label": STATES[state],
         "until": ends_at(domain.failing_since) if domain.failing_since else None,
-        "stopped": stopped(domain),
+        "stopped": last,
         "claim": claim_of(domain),
         "host_key": domain.advice.get("dns_host", ""),
         "hosts": HOSTS,
@@ -76,14 +81,18 @@ def record_rows(domain: Domain) -> list[dict[str, Any]]:
     for record in records_of(domain):
         found = domain.found.get(record.key, {})
         state = "validated" if is_own(domain) else found.get("state", "unchecked")
+        why = explain(found, record, domain.name)
+        if state == "missing" and not why:
+            why = _("No CNAME record stands at this name.")
+        told = state in ("validated", "error") or any(value in why for value in found.get("found", []))
         rows.append(
             {
                 "record": record,
                 "relative": record.name.removesuffix(f".{domain.name}"),
                 "state": state,
                 "label": RECORD_STATES[state],
-                "found": found.get("found", []) if state not in ("validated", "error") else [],
-                "why": explain(found, record, domain.name),
+                "found": [] if told else found.get("found", []),
+                "why": why,
             }
         )
     return rows
@@ -91,15 +100,21 @@ def record_rows(domain: Domain) -> list[dict[str, Any]]:
 
 def is_settled(domain: Domain) -> bool:
     """Nothing is expected to change soon."""
-    if is_own(domain):
-        return True
-    right = [found.get("state") for found in domain.found.values()].count("validated") == len(records_of(domain))
-    return right and domain.validated_at is not None and not is_rotating(domain)
+    return is_own(domain) or (is_right(domain) and not is_rotating(domain))
+
+
+def is_right(domain: Domain) -> bool:
+    """The last check found nothing to put right, and the domain may send."""
+    right = [found.get("state") for found in domain.found.values()].count("validated")
+    return domain.validated_at is not None and right == len(records_of(domain))
 
 
 def is_rotating(domain: Domain) -> bool:
-    """A new key is on its way through the DNS."""
-    return any(key.usable_at is None or key.usable_at > timezone.now() for key in domain.keys.all())
+    """The other key is to sign as soon as it can, or a new one is on its way through the DNS."""
+    now = timezone.now()
+    if domain.rotate_at is not None and domain.rotate_at <= now:
+        return True
+    return any(key.usable_at is None or key.usable_at > now for key in domain.keys.all())
 
 
 def refresh_seconds(domain: Domain) -> int:
@@ -129,17 +144,20 @@ def stopped(domain: Domain) -> DomainEvent | None:
 
 def list_of(account: Account) -> list[dict[str, Any]]:
     """Every domain of the account with its state and what is to be done next."""
+    kinds = (DomainEvent.Kind.UNAUTHENTICATED, DomainEvent.Kind.LOST)
+    ended = set(DomainEvent.objects.filter(domain__account=account, kind__in=kinds).values_list("domain_id", flat=True))
     rows = []
     for domain in account.domains.select_related("account").order_by("name"):
-        state = overall(domain)
-        name = in_unicode(domain.name)
-        rows.append({"domain": domain, "name": name, "state": state, "label": STATES[state], "next": next_step(domain)})
+        state = overall(domain, was_stopped=domain.pk in ended)
+        step = next_step(domain, state)
+        rows.append(
+            {"domain": domain, "name": in_unicode(domain.name), "state": state, "label": STATES[state], "next": step}
+        )
     return rows
 
 
-def next_step(domain: Domain) -> str:
+def next_step(domain: Domain, state: str) -> str:
     """In one line; empty when there is nothing to do."""
-    state = overall(domain)
     fine = ("validated", "unchecked")
     wrong = [f"{row['record'].label}: {row['label']}" for row in record_rows(domain) if row["state"] not in fine]
     if state == "unchecked":
@@ -148,7 +166,7 @@ def next_step(domain: Domain) -> str:
         until = timezone.localtime(ends_at(domain.failing_since))
         left = _("Put it right before %(until)s.") % {"until": date_format(until, "j M, H:i")}
         return " · ".join([*wrong, left])
-    if state == "pending" and not wrong:
+    if state in ("pending", "stopped") and not wrong:
         return _("Prove that it is yours: see the claim record on its page.")
     return " · ".join(wrong)
 

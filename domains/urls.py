@@ -12,6 +12,7 @@ urlpatterns = [
     path("<int:pk>/", views.domain, name="domain"),
     path("<int:pk>/check/", views.check_domain, name="check"),
     path("<int:pk>/label/", views.change_label, name="label"),
+    path("<int:pk>/rotate/", views.rotate_keys, name="rotate"),
     path("<int:pk>/remove/", views.remove_domain, name="remove"),
     path("<int:pk>/share/", shared_views.share, name="share"),
     path("<int:pk>/unshare/", shared_views.unshare, name="unshare"),

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from billing.access import MemberRequest, member
-from domains import editing, sharing
+from domains import editing, rotation, sharing
 from domains.check import check
 from domains.forms import BounceLabelForm, DomainForm
 from domains.models import Domain
@@ -117,6 +117,17 @@ def change_label(request: MemberRequest, pk: int) -> HttpResponse:
     if editing.relabel(found, form.cleaned_data["label"], request.user.email):
         text = _("The return-path host is now %(host)s: enter its record, then remove the old one after a week.")
         messages.success(request, text % {"host": found.bounce_host})
+    return redirect("domains:domain", pk)
+
+
+@require_POST
+@member
+def rotate_keys(request: MemberRequest, pk: int) -> HttpResponse:
+    found = get_object_or_404(request.account.domains, pk=pk)
+    if rotation.ask(found, request.user.email):
+        messages.success(request, _("The other key takes over as soon as every name server shows it."))
+    else:
+        messages.info(request, _("A rotation is under way already, or the domain is not validated."))
     return redirect("domains:domain", pk)
 
 

@@ -389,7 +389,22 @@ class TestAround:
         assert past.words(DomainEvent(domain=domain, kind="newer", detail={})) == "newer"
 
     def test_the_keys_say_which_signs(self, alices, domain):
-        assert re.search(r"DKIM 1 signs your mail; made \d+ \w+ \d{4}", text_of(page(alices, domain)))
+        assert re.search(r"DKIM 1 will sign your mail; made \d+ \w+ \d{4}", text_of(page(alices, domain)))
+
+    def test_a_button_rotates_them_once(self, alices, domain):
+        now = timezone.now()
+        later = now + dt.timedelta(days=20)
+        assert "Rotate now" not in page(alices, domain)
+        domain.keys.update(seen_at=now, usable_at=now)
+        Domain.objects.filter(pk=domain.pk).update(validated_at=now, rotate_at=later)
+        assert "Rotate now" in page(alices, domain)
+        html = alices.post(url("rotate", domain), follow=True).content.decode()
+        assert "takes over as soon as every name server shows it" in html
+        assert "Rotate now" not in html
+        domain.refresh_from_db()
+        assert domain.rotate_at <= timezone.now()
+        assert domain.events.get(kind=Kind.ROTATION_ASKED).by == "alice@example.com"
+        assert "under way already" in alices.post(url("rotate", domain), follow=True).content.decode()
 
     def test_advice_has_a_record_to_paste(self, alices, domain):
         domain.advice = {"dmarc": {"state": "missing", "found": [], "problem": "dmarc_missing"}}
