@@ -8,6 +8,7 @@ from django.core.paginator import Paginator
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils.functional import cached_property
+from django.utils.html import format_html
 
 from activity.acquaintances import Acquaintance
 from activity.addresses import normalised
@@ -25,6 +26,8 @@ from activity.models import (
 )
 from activity.retry_now import MOST, retry_now
 from activity.status import Status
+
+SHOWN_OF_REPORT = 100_000
 
 
 class NewestPaginator(Paginator):
@@ -151,13 +154,43 @@ class AcquaintanceAdmin(MailAdmin):
         return queryset.filter(domain=text.lower())
 
 
+class UnsettledFilter(admin.SimpleListFilter):
+    """What an operator has to look at; each answer walks an index of its own."""
+
+    title = "what came of it"
+    parameter_name = "settled"
+
+    def lookups(self, _request: HttpRequest, _model_admin: Any) -> list[tuple[str, str]]:
+        return [("other", "Not understood"), ("waiting", "Waiting")]
+
+    def queryset(self, _request: HttpRequest, reports: QuerySet[InboundReport]) -> QuerySet[InboundReport]:
+        match self.value():
+            case "other":
+                return reports.filter(kind="other")
+            case "waiting":
+                return reports.filter(understood_at=None)
+        return reports
+
+
 @admin.register(InboundReport)
 class InboundReportAdmin(MailAdmin):
     list_display = ("at", "kind", "rcpt_to", "recipient_id", "understood_at", "conclusion")
     list_display_links = ("at",)
+    list_filter = (UnsettledFilter,)
     exclude = ("raw",)
+    readonly_fields = ("text",)
     search_help_text = "The id of a report"
     actions = ("again",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[InboundReport]:
+        return super().get_queryset(request).defer("raw")
+
+    @admin.display(description="The report")
+    def text(self, report: InboundReport) -> str:
+        """As it came, as far as it fits on a page."""
+        words = bytes(report.raw[:SHOWN_OF_REPORT]).decode("utf-8", "replace").replace("\0", "\ufffd")
+        more = len(report.raw) - SHOWN_OF_REPORT
+        return format_html("<pre>{}</pre>{}", words, f"and {more} bytes more" if more > 0 else "")
 
     def has_again_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("activity.change_inboundreport")

@@ -268,6 +268,8 @@ class InboundReport(models.Model):
                 condition=models.Q(understood_at__isnull=True),
                 name="report_waiting",
             ),
+            # Those that no rule knew: operators look through them.
+            models.Index(fields=["id"], condition=models.Q(kind="other"), name="report_other"),
         ]
 
     def __str__(self) -> str:

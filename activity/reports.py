@@ -22,16 +22,25 @@ from uuid_utils.compat import uuid7
 from activity.models import InboundReport, Recipient, StatusEvent
 from activity.outcome import Outcome
 from activity.record import record_reports
+from activity.slices import floor_id
 from activity.status import BOUNCES, Status
 from activity.suppress import Cause, Entry, suppress_all
 from activity.text import clean, one_line
 
 log = logging.getLogger(__name__)
 
+# A report that came to several addresses is sent to the database once.
 KEEP = """
 INSERT INTO activity_inboundreport (id, mail_from, rcpt_to, recipient_id, raw, kind, conclusion)
-SELECT report.id, %s, report.rcpt_to, report.recipient_id, %s, '', ''
-FROM unnest(%s::uuid[], %s::text[], %s::uuid[]) AS report(id, rcpt_to, recipient_id)
+SELECT report.id, report.mail_from, report.rcpt_to, report.recipient_id, content.raw, '', ''
+FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::uuid[], %s::int8[])
+    AS report(id, mail_from, rcpt_to, recipient_id, number)
+JOIN unnest(%b::bytea[]) WITH ORDINALITY AS content(raw, number) ON content.number = report.number
+"""
+EXPIRED = """
+DELETE FROM activity_inboundreport WHERE id IN (
+    SELECT id FROM activity_inboundreport WHERE id < %s ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
+)
 """
 # A recipient's id has the time of its message's, which bounds the search to one slice.
 SENDER = """
@@ -60,6 +69,7 @@ WHERE report.id = done.id
 # What is understood in one commit at most.
 CHUNK = 50
 CHUNK_BYTES = 4_000_000
+DROPPED_AT_ONCE = 500
 
 
 class OctetLength(Func):
@@ -67,6 +77,15 @@ class OctetLength(Func):
 
     function = "octet_length"
     output_field = IntegerField()
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A report as a client handed it over, and whom each of its addresses names (None: an address of our own)."""
+
+    mail_from: str
+    addressees: Mapping[str, UUID | None]
+    raw: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +109,31 @@ class Reading(Protocol):
     def finding(self, address: str) -> Finding: ...
 
 
-async def keep(
-    connection: AsyncConnection[Any], mail_from: str, addressees: Mapping[str, UUID | None], raw: bytes
-) -> list[UUID]:
-    """Commit a report as it came, once for each of its {address: recipient}. Raises psycopg.Error: nothing was kept."""
-    ids = [uuid7() for _ in addressees]
-    addresses = [one_line(address, 320) for address in addressees]
-    values = [one_line(mail_from, 320), raw, ids, addresses, list(addressees.values())]
-    await connection.execute(KEEP, values)
+async def keep(connection: AsyncConnection[Any], arrived: Sequence[Arrived]) -> list[list[UUID]]:
+    """Commit reports as they came, each once for each of its addressees. Raises psycopg.Error: nothing was kept."""
+    rows: list[tuple[UUID, str, str, UUID | None, int]] = []
+    ids = []
+    for number, report in enumerate(arrived, 1):
+        keys = [uuid7() for _ in report.addressees]
+        for key, (address, recipient_id) in zip(keys, report.addressees.items(), strict=True):
+            rows.append((key, one_line(report.mail_from, 320), one_line(address, 320), recipient_id, number))
+        ids.append(keys)
+    await connection.execute(KEEP, [*map(list, zip(*rows, strict=True)), [report.raw for report in arrived]])
     return ids
+
+
+def drop_expired(days: int) -> int:
+    """Delete reports that came longer ago than emails are kept; how many there were.
+
+    A report outlives its email, which is older. What still waits can change nothing any more.
+    """
+    oldest, dropped = floor_id(timezone.now() - dt.timedelta(days=days)), 0
+    with django_connection.cursor() as cursor:
+        while True:
+            cursor.execute(EXPIRED, [oldest, DROPPED_AT_ONCE])
+            dropped += cursor.rowcount
+            if cursor.rowcount < DROPPED_AT_ONCE:
+                return dropped
 
 
 async def returns_to(connection: AsyncConnection[Any], recipient_id: UUID, host: str, zone: str) -> bool:

@@ -60,3 +60,6 @@ def start_engine(instance: Any, **_kwargs: Any) -> None:
         from relay.delivery import deliverer
 
         deliverer.start()
+    else:
+        # Mail on its way goes before reports and housekeeping.
+        os.nice(settings.BACKGROUND_NICENESS)

@@ -87,6 +87,8 @@ TSIG_ALGORITHM = env.text("RELAY_TSIG_ALGORITHM", "hmac-sha256")
 MAX_REPORT_BYTES = env.number("RELAY_MAX_REPORT_BYTES", 10_485_760, 1024)
 REPORT_CONNECTIONS = env.number("RELAY_REPORT_CONNECTIONS", 50, 1, 10_000)
 REPORTS_A_MINUTE = env.number("RELAY_REPORTS_A_MINUTE", 60_000, 1)
+# By how much the programs that take and understand them yield the processor to those that carry mail.
+BACKGROUND_NICENESS = env.number("RELAY_BACKGROUND_NICENESS", 5, 0, 19)
 
 # Truth and doorbells.
 DATABASE_URL = env.text("DATABASE_URL", "postgresql:///relay")

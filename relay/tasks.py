@@ -68,10 +68,11 @@ def roll_up() -> None:
 
 @shared_task(name="relay.drop_expired")
 def drop_expired() -> None:
-    """Suppressions whose time is over, and figures that nobody looks at any more."""
-    from activity import rollup, suppress
+    """Suppressions whose time is over, old reports, and figures that nobody looks at any more."""
+    from activity import reports, rollup, suppress
 
     suppress.drop_expired()
+    reports.drop_expired(settings.RETENTION_DAYS)
     rollup.drop_old()
 
 

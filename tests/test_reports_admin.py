@@ -1,6 +1,8 @@
 """What operators can do with reports: have them understood again, and paste one to see what it would do."""
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from activity.models import InboundReport, Recipient
@@ -38,6 +40,30 @@ def test_a_report_that_was_not_understood_can_be_tried_again(operator, email, mo
         sweep_reports()
     assert status_of(email) == Status.HARD_BOUNCE
     assert bounces_of(email) == 1
+
+
+def test_an_operator_finds_and_reads_what_no_rule_knew(operator, email):  # noqa: F811
+    letter = keep(b"Subject: Re: Hi\n\n<script>Thanks!</script>\n", return_path_of(email))
+    keep(BOUNCE, return_path_of(email))
+    sweep_reports()
+    waiting = keep(b"x" * 200_000, return_path_of(email))
+    url = reverse("admin:activity_inboundreport_changelist")
+    for answer, report in (("other", letter), ("waiting", waiting)):
+        page = operator.get(url, {"settled": answer}).content.decode()
+        links = {each.id for each in InboundReport.objects.all() if f"{each.id}/change/" in page}
+        assert links == {report.id}
+    page = operator.get(reverse("admin:activity_inboundreport_change", args=[letter.id])).content.decode()
+    assert "<pre>Subject: Re: Hi\n\n&lt;script&gt;Thanks!&lt;/script&gt;\n</pre>" in page
+    page = operator.get(reverse("admin:activity_inboundreport_change", args=[waiting.id])).content.decode()
+    assert "and 100000 bytes more" in page
+    assert len(page) < 150_000
+
+
+def test_the_list_of_reports_does_not_load_them(operator, email):  # noqa: F811
+    keep(BOUNCE, return_path_of(email))
+    with CaptureQueriesContext(connection) as queries:
+        operator.get(reverse("admin:activity_inboundreport_changelist"))
+    assert not [query for query in queries if '"raw"' in query["sql"]]
 
 
 def test_a_pasted_bounce_is_explained_and_changes_nothing(operator, email):  # noqa: F811

@@ -13,8 +13,10 @@ from psycopg_pool import PoolTimeout
 
 from activity import reports
 from activity.pool import Pool
+from activity.reports import Arrived
 from relay import returnpath
 from relay.bounces.bell import Bell
+from relay.bounces.keeper import Keeper
 from relay.bounces.limits import Limits
 from relay.bounces.session import Session
 from relay.limits import Buckets, Room
@@ -32,6 +34,7 @@ class Desk:
 
     def __init__(self, pool: Pool, bell: Bell) -> None:
         self.pool = pool
+        self.keeper = Keeper(pool)
         self.bell = bell
         self.limits = Limits(
             connections=1000,
@@ -90,11 +93,9 @@ class Desk:
 
     async def take(self, peer: str, envelope: Envelope, content: bytes) -> str:
         """Commit the report once for each address; 250 only after that."""
-        sender = (envelope.mail_from or "").removeprefix("<>")
         addressees = {address: recipient_named(address) for address in envelope.rcpt_tos}
         try:
-            async with self.pool.connection() as connection:
-                kept = await reports.keep(connection, sender, addressees, content)
+            kept = await self.keeper.keep(Arrived((envelope.mail_from or "").removeprefix("<>"), addressees, content))
         except (psycopg.Error, PoolTimeout, OSError) as error:
             log.warning("a report was not kept: %s", error)
             return AWAY

@@ -15,6 +15,8 @@ MAX_LINE = 65_536
 MAX_DRAINED = 100_000_000
 END = b"\r\n.\r\n"
 SECONDS = 300.0
+# The replies to MAIL and RCPT.
+EARLY = (b"250 2.1.0 ", b"250 2.1.5 ")
 # RFC 5321 4.1.2; the source route before it is obsolete and ignored (appendix C).
 PATH = re.compile(r'\s*<(?:@[^<>:\s]{1,1000}:)?((?:"[^"]{0,256}"|[^<>"\s])*)>(.*)', re.DOTALL)
 
@@ -32,6 +34,7 @@ class Session(SMTP):
         self.admitted = False
         self.limit = size
         self.held = 0
+        self.unsent = bytearray()
         super().__init__(
             desk,
             hostname=hostname,
@@ -65,6 +68,17 @@ class Session(SMTP):
         else:
             await self.push("421 4.7.0 Too many connections")
             self._writer.close()
+
+    async def push(self, status: str | bytes) -> None:
+        """To a client that pipelines, the replies to MAIL and RCPT leave with the next one (RFC 2920 3.2)."""
+        reply = status if isinstance(status, bytes) else status.encode("utf-8", "backslashreplace")
+        self.unsent += reply + b"\r\n"
+        if reply.startswith(EARLY) and b"\n" in getattr(self._reader, "_buffer", b""):
+            return
+        assert self._writer is not None
+        self._writer.write(bytes(self.unsent))
+        self.unsent.clear()
+        await self._writer.drain()
 
     @syntax("AUTH")
     async def smtp_AUTH(self, _arg: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 from typing import Any
 
@@ -20,6 +21,8 @@ class Command(BaseCommand):
     def handle(self, *_args: Any, **_options: Any) -> None:
         # aiosmtpd tells of every line.
         logging.getLogger("mail.log").setLevel(logging.WARNING)
+        # Mail on its way goes before what comes back.
+        os.nice(settings.BACKGROUND_NICENESS)
         uvloop.run(serve())
 
 
