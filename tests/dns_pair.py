@@ -53,4 +53,5 @@ def dns_pair(ttl=1):
         stack.enter_context(dns_running(pair.second, SECOND, port))
         stack.enter_context(dns_running(pair.resolver, RESOLVER, port))
         stack.enter_context(override_settings(DNS_SERVER=(RESOLVER, port), DNS_PORT=port, PRIVATE_MX=True))
+        pair.port = port
         yield pair
