@@ -1,6 +1,7 @@
 """Doorbells: rung once for any number of emails, taken down when the lane is claimed, and never depended upon."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import redis
@@ -8,6 +9,7 @@ from django.conf import settings
 
 from activity import bell
 from relay import tasks
+from relay.delivery.lane import Lane
 from tests.delivering import accepted_email, engine_running, simulated, wait_until, wait_until_final
 from tests.factories import make_account, make_domain
 
@@ -65,6 +67,26 @@ def test_a_busy_lane_leaves_its_bell_up_and_takes_what_was_accepted_meanwhile(do
         wait_until_final(*emails, later)
         wait_until(lambda: not valkey.exists(bell.key("dest.test")))
     assert valkey.llen("deliver") <= 1
+
+
+def test_a_lane_whose_mail_comes_in_numbers_answers_its_bell_when_the_stream_ends():
+    lane = Lane("dest.test", SimpleNamespace(hungry={}))
+    lane.put = lambda jobs: None
+
+    def claims(number):
+        wish = lane.wish()
+        answering = lane.unanswered(wish)
+        jobs = [SimpleNamespace(account_id=1)] * number
+        lane.claimed(wish, jobs, lane.rung if answering else lane.answered)
+        return answering
+
+    lane.ring()
+    assert claims(5)
+    lane.ring()
+    assert [claims(number) for number in (7, 6, 1)] == [False, False, False]
+    assert lane.more
+    assert claims(0)
+    assert not lane.more
 
 
 def test_without_redis_mail_flows_and_bells_need_no_answer(domain, settings):

@@ -7,7 +7,7 @@ Redis nothing is rung, and nothing need be taken down.
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection
 
 import redis
 from django.conf import settings
@@ -26,7 +26,7 @@ class Doorbells:
         self.redis: Redis = Redis.from_url(settings.REDIS_URL, socket_timeout=1, socket_connect_timeout=1)
         self.away_until = 0.0
 
-    async def answer(self, domains: Sequence[str]) -> None:
+    async def answer(self, domains: Collection[str]) -> None:
         """Before the claim: what is accepted from now on rings again, what was accepted before will be claimed."""
         if not domains or time.monotonic() < self.away_until:
             return

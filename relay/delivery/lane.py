@@ -31,8 +31,9 @@ class Lane:
     def __init__(self, domain: str, engine: "Engine") -> None:
         self.domain = domain
         self.engine = engine
-        # Claiming: `more` is there, as far as we know; `answered` is the last bell that a claim has seen to.
-        self.more = False
+        # Claiming: `more` is there, as far as we know; `answered` is the last bell that a claim has seen to. A lane
+        # whose last claim brought several emails is `busy`: it is claimed again without a bell, and none is answered.
+        self.more = self.busy = False
         self.rung = self.answered = 0
         self.after = 0
         self.claimed_at = 0.0
@@ -72,17 +73,22 @@ class Lane:
             return LaneWish(self.domain, ACCOUNTS_A_CLAIM, self.after, each=1)
         return None
 
+    def unanswered(self, wish: LaneWish) -> bool:
+        """Whether the bell is to be taken down before this claim. A busy lane's next claim follows anyway."""
+        return self.rung != self.answered and (not self.busy or wish.each == 1)
+
     def claimed(self, wish: LaneWish, jobs: list[Claimed], rung: int) -> None:
-        """What came of a wish that was made when the bell had rung `rung` times."""
+        """What came of a wish. `rung`: how often the bell had rung when it was last taken down."""
         accounts = {job.account_id for job in jobs}
         wrapped = wish.after == 0
         self.claimed_at = time.monotonic()
         self.after = max(accounts) if len(accounts) >= ACCOUNTS_A_CLAIM else 0
         if wrapped and self.after == 0:
             self.answered = rung
-        # Fewer than wanted means there is no more, unless a bell rang meanwhile or accounts were skipped.
+        self.busy = len(jobs) > 1
+        # Fewer than wanted means there is no more, unless it comes in numbers, a bell rang or accounts were skipped.
         skipped = self.after > 0 or not wrapped or wish.each == 1
-        self.more = len(jobs) >= wish.room or self.rung != rung or skipped
+        self.more = len(jobs) >= wish.room or self.busy or self.rung != self.answered or skipped
         if not self.more:
             self.engine.hungry.pop(self, None)
         self.put(jobs)
