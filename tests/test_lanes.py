@@ -296,9 +296,11 @@ def test_domains_with_the_same_mail_hosts_share_their_connections(domain):
 
 def test_routed_domains_are_sites_of_their_own_and_take_over_idle_connections(domain):
     server = Counting()
-    with simulated(server), engine_running():
-        wait_until_final(accepted_email(domain, "a@dest.test"))
-        wait_until_final(accepted_email(domain, "b@simulator.test"))
+    with simulated(server), engine_running() as engine:
+        for address in ("a@dest.test", "b@simulator.test"):
+            email = accepted_email(domain, address)
+            engine.ring(email.domain)
+            wait_until_final(email)
     assert server.opened == 1
     assert list(server.messages.values()) == [2]
 
