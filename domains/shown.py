@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy
 from billing.models import Account
 from domains import zone
 from domains.advice import SUGGESTED
+from domains.check import LEASE
 from domains.dns_hosts import HOSTS
 from domains.life import ends_at, owner_elsewhere
 from domains.models import Domain, DomainEvent
@@ -100,7 +101,11 @@ def record_rows(domain: Domain) -> list[dict[str, Any]]:
 
 def is_settled(domain: Domain) -> bool:
     """Nothing is expected to change soon."""
-    return is_own(domain) or (is_right(domain) and not is_rotating(domain))
+    if is_own(domain):
+        return True
+    # Whoever checks has put the next check off by the lease, so a check that is under way counts too.
+    due = domain.next_check_at is not None and domain.next_check_at < timezone.now() + 2 * LEASE
+    return is_right(domain) and not due and not is_rotating(domain)
 
 
 def is_right(domain: Domain) -> bool:

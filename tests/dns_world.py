@@ -22,7 +22,9 @@ class DnsWorld:
             self.zone.add(apex, "NS", "ns.relay.test")
 
     def serve(self, domain):
-        """What our own zone has of a domain."""
+        """What our own zone has of a domain; its keys are made if it has none."""
+        if not domain.keys.exists():
+            domain.make_keys()
         for record in zone_records([domain]):
             self.zone.add(*record)
 
