@@ -127,7 +127,8 @@ def drop_expired(days: int) -> int:
 
     A report outlives its email, which is older. What still waits can change nothing any more.
     """
-    oldest, dropped = floor_id(timezone.now() - dt.timedelta(days=days)), 0
+    oldest = floor_id(timezone.now() - dt.timedelta(days=days))
+    dropped: int = 0
     with django_connection.cursor() as cursor:
         while True:
             cursor.execute(EXPIRED, [oldest, DROPPED_AT_ONCE])
