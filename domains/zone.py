@@ -85,9 +85,12 @@ def zone_file(serial: int) -> Iterator[str]:
 
 
 def line(record: ZoneRecord) -> str:
-    value = record.value
+    return f"{record.name}. {record.type} {value_text(record)}"
+
+
+def value_text(record: ZoneRecord) -> str:
+    """The value as a zone file has it: names with their last dot, a long text in pieces."""
     if record.type == "TXT":
-        value = " ".join(f'"{value[start : start + STRING]}"' for start in range(0, len(value), STRING))
-    elif record.type == "MX" or record.type == "CNAME":
-        value += "."
-    return f"{record.name}. {record.type} {value}"
+        pieces = [record.value[start : start + STRING] for start in range(0, len(record.value), STRING)]
+        return " ".join('"' + piece.replace("\\", "\\\\").replace('"', '\\"') + '"' for piece in pieces)
+    return f"{record.value}." if record.type in ("MX", "CNAME") else record.value

@@ -33,6 +33,7 @@ app.conf.update(
         "relay.understand_report": {"queue": "reports"},
         "relay.check_domains": {"queue": "domains"},
         "relay.rotate_keys": {"queue": "domains"},
+        "relay.publish_zone": {"queue": "domains"},
         "relay.warn_owners": {"queue": "domains"},
     },
     timezone="UTC",
@@ -49,6 +50,8 @@ app.conf.update(
         "expired": {"task": "relay.drop_expired", "schedule": 3600.0},
     },
 )
+if settings.PUBLISH_SERVER is not None:
+    app.conf.beat_schedule["zone"] = {"task": "relay.publish_zone", "schedule": 15.0, "options": {"expires": 15}}
 app.set_default()
 app.autodiscover_tasks(["relay"])
 

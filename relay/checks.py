@@ -8,6 +8,20 @@ from relay import settings
 
 
 @register(Tags.security)
+def zone_can_be_published(**_kwargs: Any) -> list[CheckMessage]:
+    if settings.PUBLISH_SERVER is None:
+        return []
+    # Only where it is needed: most programs start without DNS.
+    from domains.primary import Trouble, tsig_key
+
+    try:
+        tsig_key(settings.TSIG_NAME, settings.TSIG_SECRET, settings.TSIG_ALGORITHM)
+    except Trouble as trouble:
+        return [Error(str(trouble), hint="Give what the name server has for this key.", id="relay.E004")]
+    return []
+
+
+@register(Tags.security)
 def settings_are_usable(**_kwargs: Any) -> list[CheckMessage]:
     found: list[CheckMessage] = [
         Error(f"{problem.name}={problem.value!r} cannot be used.", hint=f"Give {problem.wanted}.", id="relay.E001")

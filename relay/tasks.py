@@ -3,6 +3,7 @@
 What a task needs is imported when it first runs: the worker of one queue does not carry the machinery of the others.
 """
 
+import logging
 from uuid import UUID
 
 from celery import shared_task
@@ -10,6 +11,8 @@ from django.conf import settings
 from django.utils import timezone
 
 from activity import slices
+
+log = logging.getLogger(__name__)
 
 
 @shared_task(name="relay.deliver")
@@ -98,6 +101,17 @@ def rotate_keys() -> None:
     from domains import rotation
 
     rotation.take_steps()
+
+
+@shared_task(name="relay.publish_zone")
+def publish_zone() -> None:
+    """New domains and keys at the operator's name server; what cannot be published now is the next time."""
+    from domains import primary, publish
+
+    try:
+        publish.publish_changes()
+    except primary.Trouble as trouble:
+        log.warning("our zone is not published: %s", trouble)
 
 
 @shared_task(name="relay.warn_owners")

@@ -186,6 +186,8 @@ class Knot(Server):
 
     def restart(self):
         self.start("-c", "knot.conf")
+        while not all(self.ask(name, "SOA") for name in self.zones):
+            time.sleep(0.05)
 
     def write(self):
         zones = "\n".join(
@@ -200,8 +202,7 @@ class Knot(Server):
             self.zones[name] = options
             self.write()
             self.control("reload")
-        else:
-            self.control("zone-reload", f"{name}.")
+        self.control("zone-reload", f"{name}.")
 
     def serve_only(self, **zones):
         """Forget every other zone; {name: text}."""
@@ -211,6 +212,7 @@ class Knot(Server):
             self.zones = dict.fromkeys(zones, "")
             self.write()
             self.control("reload")
+            self.control("zone-reload", *(f"{name}." for name in zones))
 
     def _file(self, name):
         return self.folder / f"{name or 'root'}.zone"
