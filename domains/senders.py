@@ -15,7 +15,10 @@ NOBODY = hash_secret("")
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """A logged-in credential. `domains`: {name in lower-case ASCII: id} of the validated ones it may send as."""
+    """A logged-in credential. `domains`: {name in lower-case ASCII: id} of the validated ones it may send as.
+
+    `secret_sha256` is that of the present secret: who logged in with an earlier one is nobody any more.
+    """
 
     credential_id: int
     account_id: int
@@ -24,6 +27,7 @@ class Sender:
     domains: dict[str, int]
     max_recipients: int | None = None
     messages_a_minute: int | None = None
+    secret_sha256: bytes = b""
 
 
 def ascii_name(domain: str) -> str:
@@ -71,6 +75,7 @@ def sender_of(credential_id: int) -> Sender | None:
         domains={ascii_name(name): key for name, key in domains.values_list("name", "pk")},
         max_recipients=credential.account.max_recipients,
         messages_a_minute=credential.account.messages_a_minute,
+        secret_sha256=bytes(credential.secret_sha256),
     )
 
 

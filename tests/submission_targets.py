@@ -100,8 +100,8 @@ class Kept:
         pass
 
 
-async def identify(kind, peer, credential_id):
-    return ALICE if credential_id or kind is Kind.PLAIN else None
+async def identify(kind, peer, login):
+    return ALICE if login or kind is Kind.PLAIN else None
 
 
 async def authenticate(username, secret):

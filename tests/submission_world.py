@@ -31,11 +31,16 @@ class World:
     def connect(self, kind=Kind.STARTTLS):
         return Talker(self.ports[kind], tls=kind is Kind.TLS)
 
-    def ready(self, kind=Kind.TLS):
-        """A client that has said EHLO and has logged in."""
+    def greeted(self, kind=Kind.TLS):
+        """A client that has said EHLO."""
         client = self.connect(kind)
         assert client.reply().startswith("220")
-        client.ask("EHLO client.test")
+        assert client.ask("EHLO client.test").startswith("250")
+        return client
+
+    def ready(self, kind=Kind.TLS):
+        """A client that has said EHLO and has logged in."""
+        client = self.greeted(kind)
         if kind is Kind.STARTTLS:
             client.starttls()
             client.ask("EHLO client.test")

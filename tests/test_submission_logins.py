@@ -172,7 +172,7 @@ def test_without_valkey_log_ins_go_on_and_failures_are_counted(world, processes,
     first, _ = processes
     monkeypatch.setattr(settings, "REDIS_URL", "redis://127.0.0.1:1/0")
     first.failures.valkey = world.loop.run(opened(Valkey))
-    assert world.loop.run(first.attempt("192.0.2.9", world.credential.username, world.secret)).credential_id
+    assert world.loop.run(first.attempt("192.0.2.9", world.credential.username, world.secret)).login
     assert attempts(world, *[(first, "a")] * 4) == [0.0, 0.0, 0.0, "blocked"]
 
 

@@ -24,7 +24,7 @@ async def auth(session: Conversation, argument: str) -> None:
         session.fail("503 5.5.1 AUTH is not possible here; say EHLO first")
     elif not session.wire.secure:
         session.fail("538 5.7.11 Encryption is needed before AUTH: use STARTTLS")
-    elif session.credential_id is not None or session.transaction is not None:
+    elif session.login is not None or session.transaction is not None:
         session.fail("503 5.5.1 Already authenticated, or a transaction is under way")
     elif read is None:
         session.fail("504 5.5.4 Unknown mechanism: use PLAIN or LOGIN")
@@ -79,11 +79,11 @@ async def log_in(session: Conversation, username: str, secret: str) -> None:
         session.close("421 4.7.0 Too many failed log-ins, try again later")
         return
     await asyncio.sleep(attempt.delay)
-    if attempt.credential_id is None:
+    if attempt.login is None:
         session.fail("535 5.7.8 User name or password is wrong")
-    elif not session.server.admit_credential(attempt.credential_id):
+    elif not session.server.admit_credential(attempt.login.credential_id):
         session.close("421 4.7.0 Too many connections with this credential")
     else:
-        session.credential_id = attempt.credential_id
-        session.server.login_log.use(attempt.credential_id)
+        session.login = attempt.login
+        session.server.login_log.use(attempt.login.credential_id)
         session.wire.say("235 2.7.0 Welcome")

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import ClassVar
 
+from relay.submission.logins import Login
 from relay.submission.server import Kind, Server
 from relay.submission.transaction import Transaction
 from relay.submission.wire import Gone, LineTooLong, Stopping, TimedOut, Wire
@@ -14,7 +15,7 @@ MAX_COMMAND = 2_048  # all but AUTH; RFC 5321 4.5.3.1.4 asks for 512, extensions
 
 
 class Conversation:
-    """`hello`: what the client calls itself; `credential_id`: as whom it logged in."""
+    """`hello`: what the client calls itself; `login`: as whom it logged in."""
 
     commands: ClassVar[dict[str, Callable[..., Awaitable[None]]]] = {}
 
@@ -24,14 +25,14 @@ class Conversation:
         self.wire = wire
         self.hello = ""
         self.extended = False
-        self.credential_id: int | None = None
+        self.login: Login | None = None
         self.transaction: Transaction | None = None
         self.errors = 0
         self.over = False
 
     @property
     def is_known(self) -> bool:
-        return self.credential_id is not None or self.kind is Kind.PLAIN
+        return self.login is not None or self.kind is Kind.PLAIN
 
     @classmethod
     async def serve(cls, server: Server, kind: Kind, wire: Wire) -> None:
@@ -43,7 +44,7 @@ class Conversation:
             await conversation.run()
         finally:
             conversation.end_transaction()
-            server.release(wire, conversation.credential_id)
+            server.release(wire, conversation.login)
 
     async def run(self) -> None:
         self.wire.say(f"220 {self.server.hostname} ESMTP ready")

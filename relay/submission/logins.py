@@ -9,6 +9,7 @@ from functools import lru_cache
 from ipaddress import ip_address, ip_network
 
 from domains.logins import Result
+from domains.models import hash_secret
 from relay.submission.directory import Directory
 from relay.submission.failures import SharedFailures, key_of
 from relay.submission.login_log import LoginLog
@@ -17,10 +18,18 @@ DELAYS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
-    """`credential_id` if the log-in is right; `delay` in seconds before the answer is given."""
+class Login:
+    """As whom a session logged in, and with which secret's hash."""
 
-    credential_id: int | None = None
+    credential_id: int
+    secret_sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """`login` if it is right; `delay` in seconds before the answer is given."""
+
+    login: Login | None = None
     delay: float = 0.0
     blocked: bool = False
 
@@ -47,7 +56,7 @@ class Logins:
         credential_id, result = await self.directory.authenticate(username, secret)
         if credential_id is not None:
             self.log.add(username, peer, result)
-            return Attempt(credential_id)
+            return Attempt(Login(credential_id, hash_secret(secret)))
         count = await self.failures.add(keys)
         # Of guesses that are made side by side, no more are answered than of those made one after the other.
         if count > self.limit:

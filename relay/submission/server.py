@@ -19,7 +19,7 @@ from relay.submission.certificate import Certificate
 from relay.submission.directory import Directory
 from relay.submission.failures import SharedFailures
 from relay.submission.login_log import LoginLog
-from relay.submission.logins import Logins, place_of
+from relay.submission.logins import Login, Logins, place_of
 from relay.submission.refusals import Refusals
 from relay.submission.valkey import Valkey
 from relay.submission.wire import Wire
@@ -81,23 +81,26 @@ class Server:
     def admit_credential(self, credential_id: int) -> bool:
         return self.slots.take(credential_id, settings.CREDENTIAL_CONNECTIONS)
 
-    def release(self, wire: Wire, credential_id: int | None) -> None:
+    def release(self, wire: Wire, login: Login | None) -> None:
         self.wires.discard(wire)
         if not self.wires:
             self.empty.set()
         self.slots.give_back(place_of(wire.peer))
-        if credential_id is not None:
-            self.slots.give_back(credential_id)
+        if login is not None:
+            self.slots.give_back(login.credential_id)
 
     def patience(self, *, known: bool) -> float:
         """Seconds a client has for its next command: few as long as we do not know it."""
         return self.command_seconds if known else self.login_seconds
 
-    async def identify(self, kind: Kind, peer: str, credential_id: int | None) -> Sender | None:
+    async def identify(self, kind: Kind, peer: str, login: Login | None) -> Sender | None:
         """None when the client is nobody, or not any more. Raises Unavailable."""
         if kind is Kind.PLAIN:
             credential_id = None if self.is_proxy(peer) else await self.directory.credential_at(peer)
-        return None if credential_id is None else await self.directory.sender(credential_id)
+            return None if credential_id is None else await self.directory.sender(credential_id)
+        sender = None if login is None else await self.directory.sender(login.credential_id)
+        # A new secret ends the sessions of the old one.
+        return sender if login and sender and sender.secret_sha256 == login.secret_sha256 else None
 
     def is_proxy(self, address: str) -> bool:
         """Whether this address may say, by the PROXY protocol, for whom it speaks."""
