@@ -1,6 +1,7 @@
 """The DATA reader: where a message ends, what is mended, and that no smuggler's sequence gets through unchanged."""
 
 import json
+import resource
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,25 @@ def test_without_room_a_message_is_not_kept(tmp_path):
     room = Room(100)
     content, behind = read(tmp_path, b"a" * 99 + b"\r\n.\r\n", room=room)
     assert (content.problem, behind) == (Problem.NO_ROOM, b"")
+    assert room.used == 0
+
+
+@pytest.fixture
+def full_disk():
+    """Files may grow to 300 KB and no further."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("size", [300_001, 302_000, 2_000_000])
+def test_on_a_full_disk_a_message_is_not_kept(tmp_path, full_disk, caplog, size):
+    room = Room(10**9)
+    content, behind = read(tmp_path, b"a" * 70 + b"\r\n", b"b" * 70 + b"\r\n" * (size // 2), b".\r\n", room=room)
+    assert (content.problem, behind, content.read_from(0)) == (Problem.NO_DISK, b"", b"")
+    assert "cannot be written" in caplog.text
+    content.close()
     assert room.used == 0
 
 

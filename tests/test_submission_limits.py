@@ -1,5 +1,7 @@
 """Bounds on what clients may use: connections, messages a minute, room, recorded refusals; and a lost database."""
 
+from pathlib import Path
+
 import psycopg
 import pytest
 
@@ -175,6 +177,15 @@ def test_a_failed_commit_is_451(world, monkeypatch):
     assert client.content().startswith("451 4.3.0")
     monkeypatch.undo()
     assert client.message("a@example.org").startswith("250")
+
+
+def test_a_full_disk_is_451_and_leaves_nothing(world, monkeypatch):
+    client = world.ready()
+    monkeypatch.setattr(world.server, "spool", Path("/dev/null/spool"))
+    client.begin_message("a@example.org")
+    assert client.content(MESSAGE + b"x" * 70 + b"\r\n" * 200_000).startswith("451 4.3.0")
+    assert (world.server.room.used, Recipient.objects.count()) == (0, 0)
+    assert client.message("a@example.org").startswith("250"), "small ones need no disk"
 
 
 def test_a_bug_in_one_session_is_told_to_nobody_but_the_log(world, monkeypatch, caplog):

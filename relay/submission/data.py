@@ -4,11 +4,15 @@ Only CRLF.CRLF ends DATA (RFC 5321 4.1.1.4). Bare LF line ends are common in cus
 an SMTP smuggler would send (a bare CR, NUL, a lone dot beside a bare LF) is read to the end and then refused.
 """
 
+import logging
 import re
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 IN_MEMORY = 262_144
 MAX_LINE = 65_536
@@ -24,6 +28,7 @@ class Problem(Enum):
 
     TOO_LARGE = "larger than may be sent"
     NO_ROOM = "no room for it at the moment"
+    NO_DISK = "it cannot be written to the disk"
     BARE_CR = "a carriage return without a line feed"
     NUL = "a NUL character"
     LONE_DOT = "a lone dot beside a line feed without a carriage return"
@@ -40,7 +45,8 @@ class Content:
         self.size = 0
         self.received = 0
         self.held = 0
-        self.store = tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(folder))  # noqa: SIM115 - close() closes it
+        self.folder = str(folder)
+        self.store = self._empty_store()
         # Always begins with the line end before the text still to be looked at; at first that is the DATA command's.
         self.pending = bytearray(b"\r\n")
 
@@ -53,6 +59,7 @@ class Content:
         if end >= 0:
             behind = bytes(self.pending[end + len(END) :])
             self._keep(bytes(self.pending[: end + 2]))
+            self._try(self.store.flush)
             self.pending.clear()
             return behind
         if len(self.pending) > BLOCK:
@@ -69,7 +76,8 @@ class Content:
         return self.store.read()
 
     def close(self) -> None:
-        self.store.close()
+        with suppress(OSError):
+            self.store.close()
         self.reserve(-self.held)
         self.held = 0
 
@@ -94,14 +102,28 @@ class Content:
             if self.problem is None:
                 self._write(text)
         if self.problem is not None:
-            self.store.seek(0)
-            self.store.truncate()
+            self._forget()
 
     def _write(self, text: bytes) -> None:
+        self._try(lambda: self.store.write(text))
+
+    def _try(self, step: Callable[[], object]) -> None:
         try:
-            self.store.write(text)
-        except OSError:
-            self.problem = Problem.NO_ROOM
+            step()
+        except OSError as error:
+            log.error("a message cannot be written to %s: %s", self.folder, error)
+            self.problem = Problem.NO_DISK
+            self._forget()
+
+    def _forget(self) -> None:
+        """What was kept, on the disk too."""
+        with suppress(OSError):  # what could not be written is tried once more
+            self.store.close()
+        self.store = self._empty_store()
+
+    def _empty_store(self) -> "tempfile.SpooledTemporaryFile[bytes]":
+        """Big ones are files without a name (O_TMPFILE), so that nothing is left behind whatever ends the program."""
+        return tempfile.SpooledTemporaryFile(IN_MEMORY, dir=self.folder)
 
     def _room_for(self, text: bytes) -> Problem | None:
         if self.size > self.limit:

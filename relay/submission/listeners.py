@@ -11,7 +11,7 @@ from django.conf import settings
 from relay.submission.proxy import ProxiedListener
 from relay.submission.server import Kind, Server
 from relay.submission.session import Session
-from relay.submission.wire import HANDSHAKE_SECONDS, Wire
+from relay.submission.wire import GOODBYE_SECONDS, HANDSHAKE_SECONDS, Wire
 
 log = logging.getLogger(__name__)
 
@@ -52,16 +52,25 @@ async def listen(server: Server) -> list[Listener]:
 async def open_port(server: Server, kind: Kind, listener: socket.socket) -> Listener:
     loop = asyncio.get_running_loop()
     tls = server.certificate.context if kind is Kind.TLS else None
-    patience = HANDSHAKE_SECONDS if tls else None
+    hello, goodbye = (HANDSHAKE_SECONDS, GOODBYE_SECONDS) if tls else (None, None)
     serve = partial(Session.serve, server, kind)
     if kind is Kind.PLAIN or not settings.PROXY_NETWORKS:
         return await loop.create_server(
-            partial(Wire, serve), sock=listener, backlog=BACKLOG, ssl=tls, ssl_handshake_timeout=patience
+            partial(Wire, serve),
+            sock=listener,
+            backlog=BACKLOG,
+            ssl=tls,
+            ssl_handshake_timeout=hello,
+            ssl_shutdown_timeout=goodbye,
         )
 
     def serve_client(connection: socket.socket, client: str) -> Awaitable[object]:
         return loop.connect_accepted_socket(
-            partial(Wire, serve, client), connection, ssl=tls, ssl_handshake_timeout=patience
+            partial(Wire, serve, client),
+            connection,
+            ssl=tls,
+            ssl_handshake_timeout=hello,
+            ssl_shutdown_timeout=goodbye,
         )
 
     return ProxiedListener(listener, server.is_proxy, serve_client)

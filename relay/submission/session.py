@@ -14,7 +14,7 @@ from relay.submission.conversation import Conversation
 from relay.submission.data import Content, Problem
 from relay.submission.server import Kind
 from relay.submission.transaction import MAX_REFUSED, Transaction
-from relay.submission.wire import Gone, TimedOut
+from relay.submission.wire import Gone
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ class Session(Conversation):
     async def sender(self) -> Sender | None:
         """Who sends; None when that was answered here. Asked for each message, so that a revocation holds at once."""
         try:
-            sender = await self.server.identify(self.kind, self.wire.peer, self.credential_id)
+            sender = await self.server.identify(self.kind, self.wire.peer, self.login)
         except Unavailable:
             self.wire.say(NOT_NOW)
             return None
@@ -204,16 +204,21 @@ class Session(Conversation):
         behind = None
         while behind is None:
             behind = content.feed(await self.wire.chunk(until))
-            if content.received > MAX_DRAINED * self.server.max_bytes:
-                raise TimedOut
+            if behind is None and content.received > MAX_DRAINED * self.server.max_bytes:
+                # It is refused before its end, and is a row; what would come could not be told from commands.
+                content.problem = content.problem or Problem.TOO_LARGE
+                self.over = True
+                return
         self.wire.give_back(behind)
 
     async def judge(self, transaction: Transaction, content: Content) -> str:
         """The reply to the final dot: 250 only after the commit."""
         if content.problem is Problem.NO_ROOM:
             return NO_ROOM
+        if content.problem is Problem.NO_DISK:
+            return NOT_NOW
         try:
-            sender = await self.server.identify(self.kind, self.wire.peer, self.credential_id)
+            sender = await self.server.identify(self.kind, self.wire.peer, self.login)
             if sender is None:
                 return NOT_LOGGED_IN
             transaction.sender = sender

@@ -14,8 +14,11 @@ from typing import cast
 MAX_LINE = 12_288  # RFC 4954 4: an AUTH line may have 12,288 octets; no other command comes near it
 MAX_WASTE = 1_000_000  # of a line that never ends
 MAX_WAITING = 65_536  # read ahead of a slow answer
+MAX_UNSENT = 500  # replies that are gathered; a client may send as many commands as it likes and read none of them
 HANDSHAKE_SECONDS = 30
 LINGER_SECONDS = 30
+# For the end of TLS: meanwhile whatever a client still sends is read and thrown away.
+GOODBYE_SECONDS = 2
 
 
 class Gone(Exception):
@@ -126,10 +129,7 @@ class Wire(asyncio.Protocol):
 
     async def _more(self, *, stoppable: bool = False) -> None:
         """Send what we have to say, then wait for more bytes (or a stop); raises Gone or TimedOut."""
-        self.flush()
-        # A client that does not read its replies is not listened to (it would fill our memory).
-        while self.choked:
-            await self._wait()
+        await self._drain()
         before = len(self.buffer)
         if self.ended:
             raise Gone
@@ -141,10 +141,18 @@ class Wire(asyncio.Protocol):
                 raise Gone
             await self._wait()
 
+    async def _drain(self) -> None:
+        """A client that does not read its replies is not listened to: it would fill our memory."""
+        self.flush()
+        while self.choked:
+            await self._wait()
+
     async def line(self, seconds: float) -> bytes:
         """The next line without its line end, all of which must come within `seconds`."""
         self.deadline = self.loop.time() + seconds
         wasted = looked = 0
+        if len(self.out) >= MAX_UNSENT:
+            await self._drain()
         while not self.stopping and (end := self.buffer.find(b"\n", looked)) < 0:
             looked = len(self.buffer)
             if looked > MAX_LINE:
@@ -192,7 +200,12 @@ class Wire(asyncio.Protocol):
         self.transport.pause_reading()
         self.flush()
         secure = await self.loop.start_tls(
-            self.transport, self, context, server_side=True, ssl_handshake_timeout=HANDSHAKE_SECONDS
+            self.transport,
+            self,
+            context,
+            server_side=True,
+            ssl_handshake_timeout=HANDSHAKE_SECONDS,
+            ssl_shutdown_timeout=GOODBYE_SECONDS,
         )
         if secure is None:
             raise Gone
