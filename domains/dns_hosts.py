@@ -1,5 +1,6 @@
 """DNS hosts by their name servers, and how each wants a record entered: the ten where most domains are."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,9 @@ from django.utils.translation import gettext_lazy as _
 
 @dataclass(frozen=True, slots=True)
 class DnsHost:
-    """`relative`: the name is entered without the domain. `where`: the way to the form; `hint`: what goes wrong."""
+    """`servers`: the ends of its name servers' names, with 0 for any number. `relative`: the name is entered without
+    the domain. `where`: the way to the form; `hint`: what goes wrong.
+    """
 
     name: str
     servers: tuple[str, ...]
@@ -44,7 +47,7 @@ HOSTS = {
     ),
     "route53": DnsHost(
         "Amazon Route 53",
-        (".awsdns-",),
+        (".awsdns-0.com", ".awsdns-0.net", ".awsdns-0.org", ".awsdns-0.co.uk"),
         True,
         _("Hosted zones, the domain, Create record."),
         _("The domain stands beside the name field; leave “Alias” off."),
@@ -96,8 +99,8 @@ HOSTS = {
 
 def host_of(servers: Sequence[str]) -> str:
     """A key of HOSTS, or empty: whoever runs most of the zone’s name servers."""
+    names = [re.sub(r"\d+", "0", f".{server}") for server in servers]
     for key, host in HOSTS.items():
-        ours = [server for server in servers if any(part in f".{server}" for part in host.servers)]
-        if servers and 2 * len(ours) > len(servers):
+        if 2 * sum(name.endswith(host.servers) for name in names) > len(names):
             return key
     return ""

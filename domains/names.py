@@ -1,5 +1,6 @@
 """The name of a sending domain, from whatever somebody typed or pasted."""
 
+import re
 from functools import cache
 from ipaddress import ip_address
 
@@ -30,20 +31,23 @@ def normalised(typed: str) -> str:
 
 def bare(typed: str) -> str:
     """Without what comes along when an address, a URL or a zone-file name is pasted."""
-    name = typed.strip().strip("<>\"'").strip()
-    name = name.partition("://")[2] or name
-    name = name.rpartition("@")[2]
-    for end in "/?#:":
-        if not name.startswith("["):
-            name = name.partition(end)[0] if end != ":" or name.count(":") == 1 else name
-    return name.strip().removesuffix(".").strip()
+    name = re.sub(r".*<(.*)>.*", r"\1", typed.strip(), flags=re.DOTALL).strip("<>\"'")
+    name = re.split(r"[/?#]", name.partition("://")[2] if "://" in name else name, maxsplit=1)[0]
+    name = name.rpartition("@")[2].strip()
+    # RFC 3986 3.2.2, RFC 5321 4.1.3: an address in brackets, perhaps with a port.
+    if bracketed := re.match(r"\[(?:ipv6:)?([^\]]*)\]", name, flags=re.IGNORECASE):
+        return bracketed[1]
+    if name.count(":") == 1:
+        name = name.partition(":")[0]
+    return name.removesuffix(".").strip()
 
 
 def _is_address(name: str) -> bool:
+    """Or nearly one: no top-level domain is a number (RFC 3696 2)."""
     try:
-        ip_address(name.strip("[]"))
+        ip_address(name)
     except ValueError:
-        return False
+        return name.rpartition(".")[2].isdecimal()
     return True
 
 
