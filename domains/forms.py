@@ -16,7 +16,8 @@ from domains.names import normalised
 class DomainForm(forms.Form):
     name = forms.CharField(
         label=_("Domain"),
-        max_length=253,
+        # Room for a whole URL that is pasted.
+        max_length=2000,
         widget=forms.TextInput(
             attrs={"placeholder": "example.com", "autocapitalize": "none", "spellcheck": "false", "autocomplete": "off"}
         ),

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.core.cache import cache
 from django.core.exceptions import ValidationError
+from django.core.paginator import Paginator
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -19,12 +20,14 @@ from domains.forms import BounceLabelForm, DomainForm
 from domains.models import Domain
 from domains.names import in_unicode, normalised
 from domains.own import is_own
-from domains.past import history_of, keys_of
+from domains.past import SHOWN_LINES, history_of, keys_of
+from domains.senders import ascii_name
 from domains.shown import list_of, page_of, version_of
 from domains.watching import watched
 
 # One check at a time: a name server is not to be asked by every click.
 CHECK_SECONDS = 3
+LISTED = 50
 
 
 @require_safe
@@ -46,7 +49,12 @@ def add_domain(request: MemberRequest) -> HttpResponse:
 
 
 def _list(request: MemberRequest, form: DomainForm) -> HttpResponse:
-    return render(request, "domains/list.html", {"rows": list_of(request.account), "form": form})
+    text = request.GET.get("q", "").strip()[:253]
+    found = request.account.domains.select_related("account").order_by("name")
+    pages = Paginator(found.filter(name__icontains=ascii_name(text)) if text else found, LISTED)
+    page = pages.get_page(request.GET.get("page"))
+    context = {"rows": list_of(list(page)), "page": page, "text": text, "form": form}
+    return render(request, "domains/list.html", context)
 
 
 @require_safe
@@ -155,6 +163,7 @@ def show(
         "note": note,
         "keys": keys_of(found),
         "history": history_of(found),
+        "most_history": SHOWN_LINES,
         "page_url": reverse("domains:domain", args=[found.pk]),
         "check_url": reverse("domains:check", args=[found.pk]),
         "demo": settings.DEMO,
@@ -173,6 +182,6 @@ def _rest(request: MemberRequest, found: Domain) -> dict[str, Any]:
     return {
         "bound": credentials.filter(domain=found),
         "open": credentials.filter(domain=None),
-        "link": request.build_absolute_uri(reverse("domains:shared", args=[sharing.token_of(link)])) if link else "",
+        "link": f"{settings.WEB_URL}{reverse('domains:shared', args=[sharing.token_of(link)])}" if link else "",
         "link_ends": sharing.ends_at(link) if link else None,
     }

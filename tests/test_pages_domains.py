@@ -8,7 +8,7 @@ from django.core.cache import cache
 from django.urls import reverse
 from django.utils import timezone
 
-from domains import past
+from domains import past, sharing
 from domains.models import DemoRecord, Domain, DomainEvent
 from domains.records import claim_record_of, records_of
 from domains.shown import RECORD_STATES
@@ -144,6 +144,17 @@ class TestList:
             make_domain(domain.account, f"d{number}.example")
         with django_assert_max_num_queries(8):
             alices.get(reverse("domains:list"))
+
+    def test_many_domains_are_found_by_name_and_page_by_page(self, alices, domain):
+        for number in range(120):
+            make_domain(domain.account, f"d{number:03}.example")
+        first = alices.get(reverse("domains:list")).content.decode()
+        assert len(re.findall(r'<td class="who">', first)) == 50
+        assert "Page 1 of 3" in first
+        assert "d119.example" in alices.get(reverse("domains:list"), {"page": 3}).content.decode()
+        some = alices.get(reverse("domains:list"), {"q": "D11"}).content.decode()
+        assert len(re.findall(r'<td class="who">', some)) == 10
+        assert "No domain matches." in alices.get(reverse("domains:list"), {"q": "nothing"}).content.decode()
 
 
 class TestRecords:
@@ -445,6 +456,24 @@ class TestAround:
     @pytest.mark.parametrize("sender", ["", "<>", "x@", "@", "a b"])
     def test_a_sender_without_a_domain_leads_to_the_list(self, alices, sender):
         assert alices.get(reverse("domains:find"), {"sender": sender}).url == reverse("domains:list")
+
+
+def test_no_page_has_a_script_or_style_of_its_own(alices, domain, settings):
+    settings.DEMO = True
+    link = sharing.share(domain, "alice@example.com")
+    paths = (reverse("domains:list"), url("domain", domain), url("remove", domain))
+    for path in (*paths, reverse("domains:shared", args=[sharing.token_of(link)])):
+        response = alices.get(path)
+        assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]* src=)", response.content.decode())
+        assert "default-src 'self'" in response.headers["Content-Security-Policy"]
+
+
+def test_the_number_of_queries_of_a_page_does_not_grow_with_its_history(alices, domain, django_assert_max_num_queries):
+    domain.make_keys()
+    for _ in range(40):
+        DomainEvent.objects.create(domain=domain, kind=Kind.FAILING)
+    with django_assert_max_num_queries(24):
+        assert "The newest 30 lines are shown." in page(alices, domain)
 
 
 class TestDemo:

@@ -63,3 +63,14 @@ document.addEventListener("htmx:load", (event) => {
     if (folded.has(each.id)) each.open = folded.get(each.id);
   }
 });
+
+// A button is disabled while its request is under way and so loses the focus: its new copy gets it back.
+let pressed = "";
+document.addEventListener("htmx:beforeRequest", (event) => {
+  const focused = document.activeElement;
+  if (!isLive(event.detail.elt) && event.detail.elt.contains(focused)) pressed = focused.id;
+});
+document.addEventListener("htmx:afterSettle", () => {
+  if (pressed && document.activeElement === document.body) document.getElementById(pressed)?.focus({ preventScroll: true });
+  pressed = "";
+});
