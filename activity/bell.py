@@ -1,12 +1,15 @@
-"""Doorbells: tell the deliverer that a lane has mail, without ever keeping anybody waiting.
+"""Doorbells: tell the deliverer which lanes have mail, without ever keeping anybody waiting.
 
-A bell is a Redis key that stands from the first email until the lane is claimed, so bells do not pile up. Nothing
-depends on it: the engine looks into PostgreSQL by itself, and a bell that cannot be rung is only a few seconds lost.
+A bell is a Redis key that stands from the first email until the lane is claimed, so bells do not pile up. Those that
+are rung together are one task: a task costs more than the delivery of an email. Nothing depends on it: the engine looks
+into PostgreSQL by itself, and a bell that cannot be rung is only a few seconds lost.
 """
 
 import logging
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
+from itertools import batched
 
 import redis
 from celery import current_app
@@ -17,6 +20,10 @@ log = logging.getLogger(__name__)
 EXPIRES = 10
 TASK = "relay.deliver"
 TRY_TASK = "relay.try_now"
+# Few enough that several deliverers share the lanes of a big mailing.
+LANES_A_TASK = 100
+# Bells that come closer together than this (seconds) are rung together.
+GATHER = 0.025
 
 
 def key(domain: str) -> str:
@@ -51,18 +58,21 @@ class Ringer(threading.Thread):
                 self._ask(sorted(asked))
             except Exception as error:
                 log.warning("bells not rung, the engine will look by itself: %s", error)
+            time.sleep(GATHER)
 
     def _ring(self, domains: list[str]) -> None:
         pipe = self.redis.pipeline(transaction=False)
         for domain in domains:
             pipe.set(key(domain), 1, nx=True, ex=EXPIRES)
-        for domain, standing in zip(domains, pipe.execute(), strict=True):
-            if standing:
-                current_app.send_task(TASK, [domain], queue="deliver", expires=60)
+        rung = [domain for domain, is_new in zip(domains, pipe.execute(), strict=True) if is_new]
+        self._send(TASK, rung)
 
     def _ask(self, domains: list[str]) -> None:
-        for domain in domains:
-            current_app.send_task(TRY_TASK, [domain], queue="deliver", expires=60)
+        self._send(TRY_TASK, domains)
+
+    def _send(self, task: str, domains: Sequence[str]) -> None:
+        for some in batched(domains, LANES_A_TASK, strict=False):
+            current_app.send_task(task, some, queue="deliver", expires=60)
 
 
 _ringer: Ringer | None = None

@@ -16,19 +16,19 @@ log = logging.getLogger(__name__)
 
 
 @shared_task(name="relay.deliver")
-def deliver(domain: str) -> None:
-    """Hand the domain to this process's engine and return; the engine does the waiting."""
+def deliver(*domains: str) -> None:
+    """Hand the domains to this process's engine and return; the engine does the waiting."""
     from relay.delivery import deliverer
 
-    deliverer.ring(domain)
+    deliverer.ring(domains)
 
 
 @shared_task(name="relay.try_now")
-def try_now(domain: str) -> None:
+def try_now(*domains: str) -> None:
     """Somebody asked for a retry: like `deliver`, and a closed destination is probed before its time."""
     from relay.delivery import deliverer
 
-    deliverer.ring(domain, asked=True)
+    deliverer.ring(domains, asked=True)
 
 
 @shared_task(name="relay.keep_slices")

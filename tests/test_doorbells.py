@@ -1,5 +1,6 @@
 """Doorbells: rung once for any number of emails, taken down when the lane is claimed, and never depended upon."""
 
+import base64
 import json
 from types import SimpleNamespace
 
@@ -31,11 +32,23 @@ def domain():
     return made
 
 
+def rung(valkey):
+    """What each task that waits is about."""
+    return [json.loads(base64.b64decode(json.loads(task)["body"]))[0] for task in valkey.lrange("deliver", 0, -1)]
+
+
 def test_many_emails_for_one_domain_ring_once(valkey):
-    for _ in range(5):
-        bell.Ringer()._ring(["dest.test", "other.test"])
-    assert valkey.llen("deliver") == 2
+    for domains in (["dest.test"], ["dest.test", "other.test"], ["dest.test", "other.test"]):
+        bell.Ringer()._ring(domains)
+    assert rung(valkey) == [["other.test"], ["dest.test"]]
     assert 0 < valkey.ttl(bell.key("dest.test")) <= bell.EXPIRES
+
+
+def test_many_domains_at_once_are_few_tasks(valkey):
+    domains = [f"d{n}.test" for n in range(2 * bell.LANES_A_TASK + 1)]
+    bell.Ringer()._ring(domains)
+    assert [len(each) for each in rung(valkey)] == [1, bell.LANES_A_TASK, bell.LANES_A_TASK]
+    assert [domain for each in reversed(rung(valkey)) for domain in each] == domains
 
 
 def test_who_asks_for_a_retry_is_heard_although_the_bell_stands(valkey):

@@ -1,6 +1,7 @@
 """The engine inside the Celery deliverer: it starts with the worker, before any broker answers, and ends with it."""
 
 import threading
+from collections.abc import Iterable
 from typing import Any
 
 from celery import signals
@@ -12,9 +13,9 @@ _engine: Engine | None = None
 _thread: threading.Thread | None = None
 
 
-def ring(domain: str, *, asked: bool = False) -> None:
+def ring(domains: Iterable[str], *, asked: bool = False) -> None:
     if _engine is not None:
-        _engine.ring(domain, asked=asked)
+        _engine.ring(*domains, asked=asked)
 
 
 def start() -> None:

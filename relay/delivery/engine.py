@@ -71,9 +71,9 @@ class Engine:
 
     # From other threads.
 
-    def ring(self, domain: str, *, asked: bool = False) -> None:
+    def ring(self, *domains: str, asked: bool = False) -> None:
         if self.loop is not None and not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(self._rung, domain, asked)
+            self.loop.call_soon_threadsafe(self._rung, domains, asked)
 
     def stop(self) -> None:
         if self.loop is not None and not self.loop.is_closed():
@@ -168,8 +168,9 @@ class Engine:
 
     # Lanes and sites.
 
-    def _rung(self, domain: str, asked: bool) -> None:
-        self.lane(domain).ring(asked=asked)
+    def _rung(self, domains: Sequence[str], asked: bool) -> None:
+        for domain in domains:
+            self.lane(domain).ring(asked=asked)
         self.claimer.wake.set()
 
     def lane(self, domain: str) -> Lane:
