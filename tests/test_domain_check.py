@@ -1,22 +1,27 @@
 """The domains whose time has come are looked at by themselves, each by one process only."""
 
 import datetime as dt
+import time
 from unittest import mock
 
 import pytest
+from django.core import mail
 from django.utils import timezone
 
 from domains import check
-from domains.models import Domain
+from domains.models import Domain, DomainEvent
 from domains.records import records_of
 from domains.zone import zone_records
 from relay.celery import app
-from relay.simulator.zone import Zone
+from relay.simulator.zone import Failure, Zone
 from relay.tasks import check_domains, warn_owners
-from tests.factories import make_account, make_domain
+from tests.factories import make_account, make_domain, make_user
 from tests.mail_world import dns_running
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+Kind = DomainEvent.Kind
 
 
 @pytest.fixture
@@ -92,3 +97,50 @@ def test_one_domain_that_cannot_be_saved_does_not_stop_the_others(world):
     second.refresh_from_db()
     assert second.checked_at is not None
     assert Domain.objects.get(pk=first.pk).checked_at is None
+
+
+def test_the_whole_life_of_a_domain_by_the_task_alone(world, settings):
+    settings.DOMAIN_GRACE = settings.DOMAIN_CHECK = 0.5
+    domain = entered(world, make_domain(make_account(make_user("alice@example.com")), validated=False))
+    wait_until(lambda: looked_at(domain).validated_at)
+    record = next(each for each in records_of(domain) if each.key == "bounce")
+    world.remove(record.name)
+    wait_until(lambda: looked_at(domain).failing_since)
+    assert domain.own_return_path
+    wait_until(lambda: looked_at(domain).validated_at is None)
+    warn_owners()
+    assert [each.to for each in mail.outbox] == [["alice@example.com"]] * 2
+    world.add(record.name, "CNAME", record.target)
+    Domain.objects.update(next_check_at=timezone.now())
+    wait_until(lambda: looked_at(domain).validated_at)
+    assert not domain.own_return_path
+    kinds = [event.kind for event in domain.events.order_by("id") if event.kind != Kind.RECORD_CHANGED]
+    assert kinds == [
+        Kind.VALIDATED,
+        Kind.FAILING,
+        Kind.RETURN_PATH,
+        Kind.UNAUTHENTICATED,
+        Kind.VALIDATED,
+        Kind.RETURN_PATH,
+    ]
+
+
+def looked_at(domain):
+    check_domains()
+    domain.refresh_from_db()
+    return domain
+
+
+def test_a_name_server_that_is_silent_for_hours_demotes_nobody(world, settings):
+    settings.DOMAIN_GRACE = settings.DOMAIN_CHECK = 0.2
+    domain = entered(world, make_domain(make_account(), validated=False))
+    wait_until(lambda: looked_at(domain).validated_at)
+    for record in records_of(domain):
+        world.fail(record.name, Failure.SERVFAIL)
+    for _ in range(3):
+        Domain.objects.update(next_check_at=timezone.now())
+        looked_at(domain)
+        time.sleep(0.3)
+    assert {found["state"] for found in domain.found.values()} == {"error"}
+    assert domain.validated_at is not None
+    assert domain.failing_since is None
