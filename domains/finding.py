@@ -38,7 +38,7 @@ class Picture:
     """Everything one look at a domain's DNS found.
 
     `records`: {record key: Finding} of the three records. `claim`: whether the claim's TXT record is there.
-    `dns_host`: a key of domains/dns_hosts.py, or empty. `advice`: {"dmarc" | "mx" | "spf": Finding}, never blocking.
+    `dns_host`: a key of domains/dns_hosts.py, or empty. `advice`: {"dmarc" | "mx": Finding}, never blocking.
     `keys`: {selector: the p= value every authoritative server and the resolver showed, or ""}.
     """
 

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from domains import zone
-from domains.advice import SUGGESTED
+from domains.advice import suggested
 from domains.check import LEASE
 from domains.dns_hosts import HOSTS
 from domains.life import ends_at, owner_elsewhere
@@ -197,14 +197,14 @@ def advice_of(domain: Domain) -> list[dict[str, Any]]:
     for key, title in (("dmarc", _("DMARC")), ("mx", _("Replies"))):
         found = domain.advice.get(key, {})
         if text := sentence(found.get("problem", ""), {"domain": domain.name}):
-            paste = ZoneRecord(f"_dmarc.{domain.name}", "TXT", SUGGESTED.format(domain=domain.name))
+            better = suggested(domain.name, found["problem"], found.get("found", []))
             lines.append(
                 {
                     "key": key,
                     "title": title,
                     "text": text,
                     "found": found.get("found", []),
-                    "paste": paste if found.get("problem") == "dmarc_missing" else None,
+                    "paste": ZoneRecord(f"_dmarc.{domain.name}", "TXT", better) if better else None,
                     "warns": found.get("state") != "validated",
                 }
             )

@@ -81,6 +81,10 @@ PROBLEMS: dict[str, Promise] = {
         "aspf=s makes SPF pass only for %(domain)s itself, not for its return-path host. DKIM still passes, so mail "
         "arrives; remove aspf=s to have both."
     ),
+    "dmarc_spf_apart": _(
+        "The return-path host belongs to another registered domain than %(domain)s, so SPF does not count for DMARC. "
+        "DKIM still passes, so mail arrives; another label for the host mends it."
+    ),
     "dmarc_none": _(
         "The policy only watches (p=none). Once the reports show only your own mail, p=quarantine protects the name."
     ),
