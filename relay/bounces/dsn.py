@@ -26,6 +26,7 @@ QUOTED = re.compile(r'"[^"@\n]{1,64}"@[\w.-]{1,253}')
 IDEOGRAPHS = r"\u2e80-\u9fff\uac00-\ud7af\uf900-\uffef"
 AMID_IDEOGRAPHS = re.compile(rf"[{IDEOGRAPHS}]([\x21-\x7e]{{1,64}})$")
 ASCII_HOST = re.compile(rf"([a-z0-9.-]{{1,200}}\.[a-z]{{2,24}})[{IDEOGRAPHS}]", re.IGNORECASE)
+LABEL = re.compile(r"^(?:smtp|rfc822|mailto)=", re.IGNORECASE)
 ELIDED = re.compile(r"[^.]\.\.\.@|…")
 XTEXT = re.compile(r"\+([0-9A-F]{2})")
 UNITEXT = re.compile(r"\\x\{([0-9A-Fa-f]{1,6})\}")
@@ -117,8 +118,9 @@ def address_in(value: str) -> str:
 
 
 def bare(address: str) -> str:
-    """Without the words around it that languages without spaces leave no gap before: "発信kit@dest.testへ"."""
+    """Without what stands right beside it: "SMTP=kit@dest.test", "発信kit@dest.testへ"."""
     local, _, host = address.rpartition("@")
+    local = LABEL.sub("", local)
     found = AMID_IDEOGRAPHS.search(local)
     local = found[1] if found else local
     found = ASCII_HOST.match(host)

@@ -1,6 +1,7 @@
 """Complaints: feedback reports by RFC 5965, and the same in plain words as some providers still send them."""
 
 import re
+from textwrap import dedent
 
 from activity.status import Status
 from relay.bounces.dsn import address_in
@@ -8,7 +9,7 @@ from relay.bounces.mime import Part, fields_of
 from relay.bounces.notice import Notice
 from relay.bounces.report import Said
 
-FIELDS = re.compile(r"^Feedback-Type[ \t]{0,4}:", re.IGNORECASE | re.MULTILINE)
+FIELDS = re.compile(r"^[ \t]{0,9}Feedback-Type[ \t]{0,4}:", re.IGNORECASE | re.MULTILINE)
 WORDS = re.compile(
     r"this is an? (?:e-?mail )?(?:abuse|spam|opt-out|feedback|complaint|fraud|virus|"
     r"auth\w* failure)\s(?:report|complaint)|"
@@ -39,7 +40,8 @@ def _fields(root: Part) -> dict[str, str]:
             return dict(reversed(fields_of(part.text)))
     for part in root.walk():
         if part.kind.startswith("text/") and not part.parts and (found := FIELDS.search(text := part.text)):
-            return dict(reversed(fields_of(text[found.start() :].partition("\n\n")[0])))
+            block = re.split(r"\n[ \t]{0,9}\n", text[found.start() :], maxsplit=1)[0]
+            return dict(reversed(fields_of(dedent(block))))
     return {}
 
 

@@ -22,8 +22,8 @@ OFFICE = re.compile(
 OTHERS = re.compile(
     r"(?:from|sender|reply[- ]?to|sent by|contact|e-?mail us|write to|please\b.{0,40}|message[- ]id|"
     r"return[- ]path|errors[- ]to|envelope[- ]from|mailto|originator|"
-    r"forward\w{0,6}\b.{0,30}|assistance\b.{0,60}|questions?\b.{0,60}|hello|hi|dear|subject|generated from|"
-    r"expanded from|by|via|on behalf of|"
+    r"forward\w{0,6}\b.{0,30}|assistance\b.{0,60}|questions?\b.{0,60}|hello|hi|dear|subject|"
+    r"by|via|on behalf of|"
     r"(?:absender|expéditeur|remitente|mittente|remetente|от)|(?:send|sending)\b.{0,40}\bto)[\s:=<(\[\"'«*,-]{0,8}$",
     re.IGNORECASE,
 )
@@ -31,10 +31,12 @@ RECIPIENT = re.compile(
     r"(?:recipients?|rcpt(?:[ _-]to)?|to|for|address(?:es)?|user(?: ?id| ?name)?|mailbox|account|destination|"
     r"(?:intended|original)|deliver(?:y|ed|ing)?|attempts?|failed|undeliverable|unknown|reach|of|"
     r"empf[aä]nger\w{0,3}|adresse?|an|destinataires?|[àa]|para|destinatario|destinat[aá]rio|получател\w{0,3}|"
-    r"odbiorc\w{0,3}|收件人|收信人|宛先|error|invalid|local|alias|original|list|group)"
+    r"odbiorc\w{0,3}|收件人|收信人|宛先|error|invalid|local|alias|original|list|group|smtp)"
     r"(?:\(s\))?(?: address| name| is| was)?[\s:：=<(\[\"'«*#>.-]{0,12}$",
     re.IGNORECASE,
 )
+# Which address led to another, to a file or to a program.
+BEHIND = re.compile(r"(?:generated|expanded)\s(?:from|by)[\s:=<(\[\"'«*,-]{0,8}$", re.IGNORECASE)
 # Nothing but bullets, brackets, quotes and a short name before the address.
 LEADS = re.compile(r"[\s\W\d]{0,20}(?:\"[^\"]{0,80}\"\s{0,3}|(?:[\w.'-]{1,30}\s){0,4})?[\s<(\[\"'«*>-]{0,6}$")
 FOLLOWS = re.compile(r"[>)\]\"'»]{0,3}\s{0,4}(?:$|[:;,.(\[<|=-]|\.\.\.|…|on\s|\()")
@@ -104,13 +106,19 @@ def _addresses(line: str) -> Iterator[tuple[str, int]]:
     """Those that are whole, and where each begins."""
     for found in ADDRESS.finditer(line):
         address = bare(found[0].strip(".'`*="))
-        if not address.startswith("@") and not elided(address):
+        cut_short = found[0].endswith("...") and "." not in address.rpartition("@")[2]
+        if not address.startswith("@") and not cut_short and not elided(address):
             yield address, line.find(address, found.start())
 
 
 def _rank(line: str, start: int, end: int, previous: str) -> int | None:
-    """0 leads its line or is named as a recipient, 1 stands in a reply, 3 and 4 in passing, None is somebody else's."""
+    """0 leads its line or is named as a recipient, 1 stands in a reply, 2 behind a forwarding, 3 and 4 in passing.
+
+    None is somebody else's.
+    """
     prefix = line[max(0, start - 80) : start]
+    if BEHIND.search(prefix):
+        return 2
     if OTHERS.search(prefix) and not re.search(r"rcpt[ _-]to[:\s<]{1,4}$", prefix, re.IGNORECASE):
         return None
     leads = LEADS.fullmatch(prefix) is not None and FOLLOWS.match(line[end:]) is not None

@@ -6,7 +6,7 @@ import logging
 from flufl.bounce import all_failures
 
 from activity.status import Status
-from relay.bounces.dsn import elided
+from relay.bounces.dsn import ADDRESS, elided
 from relay.bounces.judgement import judged
 from relay.bounces.mime import Part
 from relay.bounces.notice import notice_of
@@ -29,7 +29,7 @@ def report(root: Part) -> Report | None:
         return None
     words = " ".join(notice_of(root).text.split())
     failed, late = ([one.decode("ascii", "replace") for one in sorted(some)[:100]] for some in (permanent, temporary))
-    failed, late = [one for one in failed if not elided(one)], [one for one in late if not elided(one)]
+    failed, late = list(filter(_whole, failed)), list(filter(_whole, late))
     if failed:
         verdict = judged(words)
         said = [Said(one, verdict.outcome, verdict.reason, verdict.enhanced, verdict.text, one) for one in failed]
@@ -39,3 +39,8 @@ def report(root: Part) -> Report | None:
             Kind.DELAYED, tuple(Said(one, Status.DEFERRED, diagnostic=words[:1000], final=one) for one in late)
         )
     return None
+
+
+def _whole(address: str) -> bool:
+    """It names words, files and programs too."""
+    return ADDRESS.fullmatch(address) is not None and not elided(address)

@@ -20,7 +20,7 @@ from relay.bounces.report import Kind, Report, Said
 MAX_BOUNCES_IN_BOUNCES = 2
 log = logging.getLogger(__name__)
 
-ALIAS = re.compile(rf"\W{{0,9}}generated from <?({dsn.ADDRESS.pattern})", re.IGNORECASE)
+ALIAS = re.compile(rf"\W{{0,9}}(?:ultimately )?generated from <?({dsn.ADDRESS.pattern})", re.IGNORECASE)
 RETURN_PATH = re.compile(rb"\bb\+[a-z2-7]{42}@[\w.-]{1,253}", re.IGNORECASE)
 # The id in the trace field and in the Message-ID that submission writes.
 OUR_ID = re.compile(
@@ -111,7 +111,7 @@ def _by_words(root: Part, notice: Notice) -> Report | None:
         return None
     named = naming.named(root, notice)
     if not named and not (machine and wording.is_clear(root, notice)):
-        return second_opinion.report(root)
+        return _inner(notice, 1) or second_opinion.report(root)
     kind = Kind.DELAYED if wording.is_delay(root, notice.text) else Kind.BOUNCE
     named = named or [("", prose.segment(notice.lines, ""))]
     return Report(kind, tuple(_said(address, words, notice, kind) for address, words in named))

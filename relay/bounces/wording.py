@@ -14,6 +14,8 @@ DAEMON = re.compile(
     r"^\s*<?>?\s*$",
     re.IGNORECASE,
 )
+# Addresses from which nothing else is written (RFC 5321 4.5.1 keeps postmaster for people).
+STRICT_DAEMON = re.compile(r"(?:^|[<\s])(?:mail(?:er)?[-_.]?daemon|mdaemon)@|<>", re.IGNORECASE)
 SUBJECT = re.compile(
     r"\bndn\b|\bndr\b|\bdsn\b|undeliver|un ?deliver(?:ed|able)|not deliver|non[- ]?deliver|return(?:ed|"
     r"ing)? (?:mail|message|to sender|e-?mail)|returning|"
@@ -104,7 +106,9 @@ AUTO_SUBJECT = re.compile(
     r"antwort|svar|respuesta|resposta|response)|autoreply|autorespon|out ?of ?(?:the )?office|ooo\b|"
     r"vacation|away (?:from|until)|on (?:vacation|holiday|leave)|abwesen\w{0,20}|r[eé]ponse automatique|"
     r"absen\w{1,6}|respuesta autom|risposta autom|resposta autom|"
-    r"автоответ|automaattinen|automatisch|autosvar|自動(?:返信|応答)|自动(?:回复|答复))|"
+    r"автоответ|автоматическ\w{2,3} ответ|автоматична відповідь|automaattinen|automatisch|autosvar|automatick\w odpov|"
+    r"odpowied[zź] automatyczna|automatikus v[aá]lasz|otomatik yan[iı]t|r[aă]spuns automat|αυτόματη απάντηση|"
+    r"자동 ?(?:회신|응답)|自動(?:返信|応答|回覆)|自动(?:回复|答复))|"
     r"\b(?:out of (?:the )?office|auto(?:matic)?[- ]?repl(?:y|ies)|autoresponder|vacation (?:message|reply|"
     r"notice)|is (?:away|on vacation))\b",
     re.IGNORECASE,
@@ -118,7 +122,7 @@ CHALLENGE = re.compile(
     r"verification)|spam ?arrest|boxbe|tmda|sender verification|"
     r"(?:held|quarantined|waiting) (?:until|for|pending)\b.{0,40}(?:confirm|verif|approv|respon)|"
     r"requires? (?:that you )?verif|\blive human\b|not a spam (?:source|bot|robot)|list of allowed senders|"
-    r"spam ?blocker|box ?trapper|whitelist me|mailinblack|"
+    r"spam ?blocker|box ?trapper|\bwaitlisted\b|add yourself to my guest list|whitelist me|mailinblack|"
     r"(?:best[aä]tigen|confirmer|confirme|confermi|authentifi\w{0,4})\b.{0,60}(?:nachricht|absender|message|mensaje|"
     r"messaggio|mail)",
     re.IGNORECASE,
@@ -175,7 +179,9 @@ def is_plainly_bounce(root: Part, text: str) -> bool:
 
 def is_clear(root: Part, notice: Notice) -> bool:
     """Not only words that mail systems use, as a newsletter about mail may have them."""
-    return notice.returned is not None or bool(SUBJECT.search(subject_of(root)) or PLAIN.search(notice.text[:4000]))
+    if notice.returned is not None or STRICT_DAEMON.search(root.get("from")[:500]):
+        return True
+    return bool(SUBJECT.search(subject_of(root)) or PLAIN.search(notice.text[:4000]))
 
 
 def is_delay(root: Part, text: str) -> bool:

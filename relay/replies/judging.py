@@ -12,7 +12,7 @@ from relay.replies.table import RULES
 
 URL = re.compile(r"\bhttps?://(?:www\.)?([^\s/<>\"']{1,255})([^\s<>\"']{0,500})")
 GOOGLE_MARKER = re.compile(r"[?&]p=([a-z]{1,40})")
-ADDRESS = re.compile(r"<?[^\s<>@\"'(),;:\[\]]{1,64}@[^\s<>@\"'(),;:\[\]]{1,255}>?")
+ADDRESS = re.compile(r"<?[^\s<>@\"'(),;:\[\]][^\s<>@\"(),;:\[\]]{0,63}@[^\s<>@\"'(),;:\[\]]{1,255}>?")
 IN_REPLY_TO = re.compile(r"\(in reply to [^)]{1,40}\)")
 
 # Without a code and without a stage (a bounce report's bare words), these say of themselves that they are temporary.
@@ -58,10 +58,10 @@ def normalised(code: int, enhanced: str, text: str) -> str:
     after anything ("blocked@", "spam@"). A missing code is 000, a missing enhanced code "-".
     """
     words = without_accents(bounded(text).replace("…", " ")).casefold()
-    words = words.replace("\u2019", "'").replace("`", "'").replace("_", " ")
+    words = words.replace("\u2019", "'").replace("`", "'").replace("(s)", "s")
     words = IN_REPLY_TO.sub(" ", words)
     words = URL.sub(_site, words)
-    words = ADDRESS.sub("addr", words)
+    words = ADDRESS.sub("addr", words).replace("_", " ")
     return f"{code:03d} {enhanced or '-'} {' '.join(words.split())}"
 
 

@@ -35,8 +35,12 @@ def _expression(phrase: str) -> str:
     return f"{start}(?:{without_accents(phrase).replace('…', '.{0,40}')})" if phrase else ""
 
 
+# Letters whose mark is a part of them.
+MARKED = str.maketrans("ıłŁøØđĐ", "ilLoOdD")
+
+
 def without_accents(text: str) -> str:
-    """Letters without their marks, in compatibility form: "ü" as "u", full-width letters as narrow ones."""
+    """Letters without their marks, in compatibility form: "ü" as "u", "ł" as "l", full-width letters as narrow ones."""
     # The ellipsis is notation here, and NFKD would make it three dots.
     parts = (unicodedata.normalize("NFKD", part) for part in text.split("…"))
-    return "".join(char for char in "…".join(parts) if not unicodedata.combining(char))
+    return "".join(char for char in "…".join(parts) if not unicodedata.combining(char)).translate(MARKED)
