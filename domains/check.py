@@ -81,6 +81,8 @@ def _apply_all(looked: Sequence[tuple[Domain, Picture]]) -> None:
     for domain, picture in looked:
         try:
             life.apply(domain, picture, timezone.now())
+        except Domain.DoesNotExist:
+            log.info("%s was removed while it was looked at", domain)
         except DatabaseError:
             # The others are not to wait for it; it is looked at again when its lease is over.
             log.exception("what DNS showed of %s was not saved", domain)

@@ -7,7 +7,7 @@ from django.contrib import messages
 from django.core.cache import cache
 from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
-from django.http import HttpResponse
+from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -49,7 +49,7 @@ def add_domain(request: MemberRequest) -> HttpResponse:
 
 
 def _list(request: MemberRequest, form: DomainForm) -> HttpResponse:
-    text = request.GET.get("q", "").strip()[:253]
+    text = request.GET.get("q", "").replace("\0", "").strip()[:253]
     found = request.account.domains.select_related("account").order_by("name")
     pages = Paginator(found.filter(name__icontains=ascii_name(text)) if text else found, LISTED)
     page = pages.get_page(request.GET.get("page"))
@@ -107,12 +107,15 @@ def just_checked() -> str:
 
 
 def check_again(found: Domain, by: str) -> bool:
-    """Look now, unless somebody did a moment ago; then False."""
-    if not cache.add(f"check:{found.pk}", 1, CHECK_SECONDS):
+    """Look now, unless somebody did a moment ago; then False. 404 when it was removed meanwhile."""
+    try:
+        if cache.add(f"check:{found.pk}", 1, CHECK_SECONDS):
+            check(found, by)
+            return True
         found.refresh_from_db()
-        return False
-    check(found, by)
-    return True
+    except Domain.DoesNotExist:
+        raise Http404 from None
+    return False
 
 
 @require_POST

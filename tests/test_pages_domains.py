@@ -9,6 +9,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from domains import past, sharing
+from domains.check import _apply_all as save_all
+from domains.finding import Finding, Picture, State
 from domains.models import DemoRecord, Domain, DomainEvent
 from domains.records import claim_record_of, records_of
 from domains.shown import RECORD_STATES
@@ -154,7 +156,8 @@ class TestList:
         assert "d119.example" in alices.get(reverse("domains:list"), {"page": 3}).content.decode()
         some = alices.get(reverse("domains:list"), {"q": "D11"}).content.decode()
         assert len(re.findall(r'<td class="who">', some)) == 10
-        assert "No domain matches." in alices.get(reverse("domains:list"), {"q": "nothing"}).content.decode()
+        for nothing in ("nothing", "\0nothing"):
+            assert "No domain matches." in alices.get(reverse("domains:list"), {"q": nothing}).content.decode()
 
 
 class TestRecords:
@@ -231,6 +234,21 @@ class TestChecking:
         assert "checked a moment ago" in alices.post(url("check", domain), headers=PART).content.decode()
         domain.refresh_from_db()
         assert domain.checked_at == before
+
+    def test_one_that_is_removed_during_its_check_is_gone(self, alices, domain, monkeypatch):
+        def look(looked_at):
+            Domain.objects.filter(pk=looked_at.pk).delete()
+            return Picture({})
+
+        monkeypatch.setattr("domains.check.look_now", look)
+        assert alices.post(url("check", domain), headers=PART).status_code == 404
+
+    def test_neither_does_it_keep_others_of_the_same_batch_from_being_saved(self, domain):
+        gone = make_domain(domain.account, "gone.example", validated=False)
+        Domain.objects.filter(pk=gone.pk).delete()
+        save_all([(gone, Picture({})), (domain, Picture({"dkim1": Finding(State.MISSING)}))])
+        domain.refresh_from_db()
+        assert domain.found["dkim1"]["state"] == "missing"
 
 
 class TestUpdatingItself:
