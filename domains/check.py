@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 
 from asgiref.sync import async_to_sync, sync_to_async
-from django.db import DatabaseError, transaction
+from django.db import transaction
 from django.db.models import Prefetch
 from django.utils import timezone
 
@@ -58,7 +58,7 @@ async def _check_due(ends: dt.datetime) -> int:
         if not looking:
             return checked
         done, _ = await asyncio.wait(looking, return_when=asyncio.FIRST_COMPLETED)
-        await sync_to_async(_apply_all)([(looking.pop(task), task.result()) for task in done])
+        await sync_to_async(_apply_all)([(looking.pop(task), task) for task in done])
         checked += len(done)
 
 
@@ -77,12 +77,12 @@ def take_due(now: dt.datetime, most: int = AT_ONCE) -> list[Domain]:
     return domains
 
 
-def _apply_all(looked: Sequence[tuple[Domain, Picture]]) -> None:
-    for domain, picture in looked:
+def _apply_all(looked: Sequence[tuple[Domain, asyncio.Task[Picture]]]) -> None:
+    for domain, task in looked:
         try:
-            life.apply(domain, picture, timezone.now())
+            life.apply(domain, task.result(), timezone.now())
         except Domain.DoesNotExist:
             log.info("%s was removed while it was looked at", domain)
-        except DatabaseError:
-            # The others are not to wait for it; it is looked at again when its lease is over.
-            log.exception("what DNS showed of %s was not saved", domain)
+        except Exception:
+            # A bug, or the database: the others are not to wait for it. It is looked at again when its lease is over.
+            log.exception("what DNS shows of %s was not saved", domain)

@@ -1,6 +1,7 @@
 """What DNS shows of a key: at every name server of our zone, and to a receiver who follows the customer's record."""
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,8 @@ from domains.asking import Asker
 from domains.finding import State
 from domains.judging import has_key
 from domains.look import Subject, look
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,16 @@ class Sight:
 async def look_for(keys: Sequence[tuple[Subject, int]]) -> list[Sight]:
     """Of each (domain, slot) the key that we hold. Asks anew; one after the other would take too long for many."""
     asker = Asker()
-    return list(await asyncio.gather(*(_look_for(subject, slot, asker) for subject, slot in keys)))
+    looks = (_look_for(subject, slot, asker) for subject, slot in keys)
+    return [_or_unknown(each) for each in await asyncio.gather(*looks, return_exceptions=True)]
+
+
+def _or_unknown(seen: Sight | BaseException) -> Sight:
+    """A bug about one of them is no reason that the others wait."""
+    if isinstance(seen, Sight):
+        return seen
+    log.error("a key was not looked for", exc_info=seen)
+    return Sight(None)
 
 
 async def _look_for(subject: Subject, slot: int, asker: Asker) -> Sight:

@@ -162,13 +162,19 @@ def _make_do(row: Domain, picture: Picture, now: dt.datetime) -> None:
         row.own_return_path = not row.own_return_path
         tell(row, Kind.RETURN_PATH, now, detail={"own": row.own_return_path})
     active = row.keys.filter(active=True).defer("private_key").first()
-    if active is None or f"dkim{active.slot}" not in not_right(row):
+    if active is None or not _is_lost(row, picture, f"dkim{active.slot}"):
         return
     # With both gone it goes on with the one it has: unsigned mail would be no better.
     other = 3 - active.slot
     if f"r{other}" in picture.keys and signing_key.sign_with(row.pk, other, now):
         row.next_step_at = now
         tell(row, Kind.KEY_SWITCHED, now, detail={"record": f"dkim{other}", "why": "record"})
+
+
+def _is_lost(row: Domain, picture: Picture, key: str) -> bool:
+    """Nobody finds the key that signs: the customer's record is gone, or our own name servers went back to an older."""
+    finding = picture.records.get(key)
+    return key in not_right(row) or (finding is not None and finding.problem == "our_zone")
 
 
 def tell(

@@ -168,10 +168,16 @@ def _same(key: DkimKey) -> QuerySet[DkimKey]:
     return DkimKey.objects.filter(pk=key.pk, public_key=key.public_key)
 
 
+def _lock(domain: Domain) -> None:
+    """The domain's row before its keys', as a check does: else each could wait for the other."""
+    Domain.objects.select_for_update(of=("self",)).filter(pk=domain.pk).first()
+
+
 @transaction.atomic
 def renew(domain: Domain, idle: DkimKey, old_ttl: int, now: dt.datetime) -> bool:
     """A new key in place of one that does not sign, and has not for RELAY_KEY_OVERLAP; False if somebody was faster."""
     private = make_private_key()
+    _lock(domain)
     free = Q(stopped_at=None) | Q(stopped_at__lte=now - dt.timedelta(seconds=settings.KEY_OVERLAP))
     values = {"private_key": private, "public_key": public_key_of(private), "created_at": now, "old_ttl": old_ttl}
     made = _same(idle).filter(free, active=False)
@@ -187,6 +193,7 @@ def renew(domain: Domain, idle: DkimKey, old_ttl: int, now: dt.datetime) -> bool
 @transaction.atomic
 def see(domain: Domain, idle: DkimKey, now: dt.datetime) -> dt.datetime:
     """Everybody shows it: when it may sign. A second more, for TTLs are whole seconds."""
+    _lock(domain)
     usable_at = now + dt.timedelta(seconds=idle.old_ttl + 1)
     if _same(idle).filter(usable_at=None).update(seen_at=now, usable_at=usable_at):
         tell(domain, Event.KEY_SEEN, now, detail={"record": f"dkim{idle.slot}"})

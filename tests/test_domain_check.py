@@ -6,6 +6,7 @@ from unittest import mock
 
 import pytest
 from django.core import mail
+from django.db import DatabaseError
 from django.utils import timezone
 
 from domains import check
@@ -89,7 +90,7 @@ def test_one_domain_that_cannot_be_saved_does_not_stop_the_others(world):
 
     def failing(domain, *rest):
         if domain.pk == first.pk:
-            raise check.DatabaseError("disk full")
+            raise DatabaseError("disk full")
         return real(domain, *rest)
 
     with mock.patch.object(check.life, "apply", failing):
@@ -97,6 +98,37 @@ def test_one_domain_that_cannot_be_saved_does_not_stop_the_others(world):
     second.refresh_from_db()
     assert second.checked_at is not None
     assert Domain.objects.get(pk=first.pk).checked_at is None
+
+
+def test_one_domain_whose_look_fails_does_not_stop_the_others(world, caplog):
+    account = make_account()
+    first, second = make_domain(account, "one.example"), make_domain(account, "two.example")
+    real = check.look
+
+    async def failing(subject, asker):
+        if subject.name == first.name:
+            raise KeyError("a bug")
+        return await real(subject, asker)
+
+    with mock.patch.object(check, "look", failing):
+        assert check.check_due() == 2
+    second.refresh_from_db()
+    assert second.checked_at is not None
+    assert "one.example" in caplog.text
+
+
+def test_a_domain_that_is_removed_while_it_is_looked_at_stops_nobody(world):
+    first, second = make_domain(make_account(), "one.example"), make_domain(make_account(), "two.example")
+    real = check.life.apply
+
+    def removing(domain, *rest):
+        Domain.objects.filter(pk=first.pk).delete()
+        return real(domain, *rest)
+
+    with mock.patch.object(check.life, "apply", removing):
+        assert check.check_due() == 2
+    second.refresh_from_db()
+    assert second.checked_at is not None
 
 
 def test_the_whole_life_of_a_domain_by_the_task_alone(world, settings):

@@ -215,6 +215,15 @@ def test_the_first_selector_does_not_come_back_by_itself_for_the_other_is_as_goo
     assert signing(validated) == "r2"
 
 
+def test_a_key_that_our_own_name_servers_lost_is_left_for_the_other_and_nobody_is_warned(validated):
+    picture = seen(validated, dkim1="spreading")
+    picture.records["dkim1"] = Finding(State.SPREADING, problem="our_zone")
+    apply(validated, picture, NOW + HOUR)
+    assert signing(validated) == "r2"
+    assert told(validated) == [Kind.KEY_SWITCHED]
+    assert validated.failing_since is None
+
+
 @pytest.mark.parametrize("other", ["missing", "error", "spreading"])
 def test_a_selector_that_is_not_seen_right_now_takes_over_from_none(validated, other):
     apply(validated, seen(validated, dkim1="missing", dkim2=other), NOW + HOUR)

@@ -343,6 +343,28 @@ def test_a_worker_that_dies_at_any_step_is_continued_by_another(world, domain, c
     assert told(domain) == [Kind.ROTATION_ASKED, Kind.KEY_MADE, Kind.KEY_SEEN, Kind.KEY_SWITCHED]
 
 
+def test_a_bug_about_one_domain_holds_up_no_other(world, domain, caplog):
+    other = make_domain(make_account(), "bakery.example")
+    make_keys(other)
+    world.enter(other)
+    ask(domain, "")
+    ask(other, "")
+    real = key_sight.look
+
+    async def failing(subject, asker):
+        if subject.name == other.name:
+            raise KeyError("a bug")
+        return await real(subject, asker)
+
+    with mock.patch.object(key_sight, "look", failing):
+        assert take_steps() == 2
+    assert Kind.KEY_MADE in told(domain)
+    assert Kind.KEY_MADE not in told(other)
+    assert "a key was not looked for" in caplog.text
+    step(other)
+    assert Kind.KEY_MADE in told(other)
+
+
 def test_each_domain_is_taken_by_one_worker_and_by_another_when_that_one_died(domain):
     ask(domain, "")
     now = timezone.now()
