@@ -1,7 +1,8 @@
 """Reports as some two hundred kinds of software write them, in many languages, encodings and for many addresses.
 
 The folder of a sample says what is expected of it: tests/reports/hard holds bounces of kit@dest.test that are hard, and
-so on. Where a sample returns the message that was sent, `{returned}` stands for it.
+so on; those of two folders name three recipients. Where a sample returns the message that was sent, `{returned}` stands
+for it.
 """
 
 import base64
@@ -33,10 +34,20 @@ EXPECTED = {
     "auto_reply": ("auto_reply", None),
     "other": ("other", None),
 }
-SAMPLES = {
-    f"{path.parent.name}/{path.stem}": path.read_text()
-    for path in sorted((Path(__file__).parent / "reports").glob("*/*.eml"))
+THREE = ("kit@dest.test", "ann@dest.test", "bob@other.test")
+OF_THREE = {
+    "all_hard": (Status.HARD_BOUNCE,) * 3,
+    "two_hard_one_soft": (Status.HARD_BOUNCE, Status.HARD_BOUNCE, Status.SOFT_BOUNCE),
 }
+
+
+def read_samples(folders):
+    paths = [path for folder in folders for path in sorted((Path(__file__).parent / "reports" / folder).glob("*.eml"))]
+    return {f"{path.parent.name}/{path.stem}": path.read_text() for path in paths}
+
+
+SAMPLES = read_samples(EXPECTED)
+WITH_THREE = read_samples(OF_THREE)
 # A bounce of postmaster@ in words is told from the postmaster's own letters by the message that came back.
 WITH_MESSAGE = [name for name, text in SAMPLES.items() if "{returned}" in text]
 ADDRESSES = (
@@ -75,6 +86,13 @@ def test_a_report_is_understood(name):
     """Here what came back was for somebody else: the notice alone tells whom it is about."""
     returned = RETURNED.format(to="someone-else@dest.test")
     assert concluded(SAMPLES[name].replace("{returned}", returned).encode()) == expected(name)
+
+
+@pytest.mark.parametrize("to", ["someone-else@dest.test", "kit@dest.test", ", ".join(THREE), "list@lists.test"])
+@pytest.mark.parametrize("name", WITH_THREE)
+def test_each_of_several_recipients_is_named_and_judged_by_its_own_words(name, to):
+    kind, found = concluded(WITH_THREE[name].replace("{returned}", RETURNED.format(to=to)).encode())
+    assert (kind, dict(found)) == ("bounce", dict(zip(THREE, OF_THREE[name.partition("/")[0]], strict=True)))
 
 
 # The same, written otherwise.

@@ -10,7 +10,7 @@ MAX_LINE = 600
 
 # A line that announces what is returned, whatever the software: "--- Below this line is a copy of the message."
 ANNOUNCED = re.compile(
-    r"^[\s>|#*=_~-]{0,80}(?:"
+    r"^(?!.{0,60}\bnot\b)[\s>|#*=_~-]{0,80}(?:"
     r"(?:(?:this|here|below|enclosed|the following|attached|start|begin\w*)\b.{0,40})?\b(?:copy of|"
     r"headers? of|text of)\s(?:the|your)\s"
     r"(?:original\s)?(?:message|mail|e-?mail)\b.{0,60}"

@@ -39,6 +39,10 @@ RECIPIENT = re.compile(
 BEHIND = re.compile(r"(?:generated|expanded)\s(?:from|by)[\s:=<(\[\"'«*,-]{0,8}$", re.IGNORECASE)
 # Nothing but bullets, brackets, quotes and a short name before the address.
 LEADS = re.compile(r"[\s\W\d]{0,20}(?:\"[^\"]{0,80}\"\s{0,3}|(?:[\w.'-]{1,30}\s){0,4})?[\s<(\[\"'«*>-]{0,6}$")
+LABELLED = re.compile(r"\w[\w ]{2,60}\S? ?:[\s<(\[\"']{0,9}$")
+WORDS = re.compile(r"\w{3}")
+ENDS = re.compile(r"[>\"')\]]?\s{0,3}(?:$|[,;.]\s?(?:$|\S{1,320}@))")
+LISTED = re.compile(r"[>\"')\]]?\s{0,3}(?:[,;&]|and|und|et|y|e)\s{0,9}[<\"'(\[]?", re.IGNORECASE)
 FOLLOWS = re.compile(r"[>)\]\"'»]{0,3}\s{0,4}(?:$|[:;,.(\[<|=-]|\.\.\.|…|on\s|\()")
 SUMMARY = re.compile(r"\s{0,20}(?:to|an|à|para|a|кому|cc)\s{0,3}:", re.IGNORECASE)
 RULER = re.compile(r"\s{0,9}[-=_*#~]{5,200}\s{0,9}")
@@ -83,7 +87,15 @@ def failures(
         # Several in passing, and none that we wrote to: no telling which.
         return []
     chosen = list(firsts.values())[:MAX_ADDRESSES]
-    return [(mention.address, said_about(mention, chosen, notice.lines)) for mention in chosen]
+    if len(chosen) == 1:
+        return [(chosen[0].address, said_about(chosen, chosen, notice.lines))]
+    wanted = {mention.address.lower() for mention in chosen}
+    named = [mention for mention in others if mention.address.lower() in wanted]
+    return [(mention.address, said_about(_of(mention, named), named, notice.lines)) for mention in chosen]
+
+
+def _of(mention: Mention, mentions: Sequence[Mention]) -> list[Mention]:
+    return [other for other in mentions if other.address.lower() == mention.address.lower()]
 
 
 def _outside(mentions: list[Mention]) -> list[Mention]:
@@ -94,8 +106,12 @@ def _outside(mentions: list[Mention]) -> list[Mention]:
 def _mentions(lines: Sequence[str], wanted: Collection[str]) -> Iterator[Mention]:
     before = ""
     for number, line in enumerate(lines):
+        end, rank = 0, None
         for address, start in _addresses(line):
-            rank = _rank(line, start, start + len(address), before)
+            # In a list each is what the first one is.
+            if not (end and LISTED.fullmatch(line[end:start])):
+                rank = _rank(line, start, start + len(address), before)
+            end = start + len(address)
             ours = address.lower() in wanted
             if rank is not None:
                 yield Mention(address, number, min(rank, 2) if ours else rank, not ours and bool(OFFICE.match(address)))
@@ -128,22 +144,34 @@ def _rank(line: str, start: int, end: int, previous: str) -> int | None:
         return 1
     if SUMMARY.match(line):
         return 4
-    if RECIPIENT.search(prefix):
+    if RECIPIENT.search(prefix) or (LABELLED.search(prefix) and ENDS.match(line[end:])):
         return 0
     return 1 if REPLY.search(line) else 3
 
 
-def said_about(mention: Mention, all_mentions: Sequence[Mention], lines: Sequence[str]) -> str:
-    """The words that belong to an address: those after it up to the next one, else replies that name it, else all."""
-    starts = sorted({each.line for each in all_mentions})
-    following = next((line for line in starts if line > mention.line), len(lines))
-    own = segment(lines[mention.line : min(following, mention.line + SEGMENT_LINES)], mention.address)
-    if len(starts) > 1 and not re.search(r"\w{3}", own):
-        naming = [line for line in lines if mention.address.lower() in line.lower() and REPLY.search(line)]
-        own = segment(naming or lines[starts[-1] + 1 :][:SEGMENT_LINES], "")
-    if not re.search(r"\w{3}", own):
-        own = segment(lines, "")
-    return own
+def said_about(own: Sequence[Mention], mentions: Sequence[Mention], lines: Sequence[str]) -> str:
+    """The words that belong to an address: a reply behind one of its own mentions, else words there, else all words.
+
+    `mentions` are those of all addresses that failed: what stands behind one belongs to it until another comes.
+    """
+    starts = sorted({each.line for each in mentions})
+    others = sorted({each.line for each in mentions if each.address.lower() != own[0].address.lower()})
+    texts = [_behind(mention, others, lines) for mention in own]
+    with_words = [text for text in texts if WORDS.search(text)]
+    with_reply = [text for text in with_words if REPLY.search(text)]
+    if with_reply or with_words:
+        return (with_reply or with_words)[0]
+    if len(starts) > 1:
+        naming = [lines[each.line] for each in own if WORDS.search(lines[each.line].partition(each.address)[0])]
+        text = segment(naming or lines[starts[-1] + 1 :][:SEGMENT_LINES], "")
+        if WORDS.search(text):
+            return text
+    return segment(lines, "")
+
+
+def _behind(mention: Mention, others: Sequence[int], lines: Sequence[str]) -> str:
+    following = next((line for line in others if line > mention.line), len(lines))
+    return segment(lines[mention.line : min(following, mention.line + SEGMENT_LINES)], mention.address)
 
 
 def segment(lines: Sequence[str], address: str) -> str:
