@@ -4,11 +4,15 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import redis
+from django.conf import settings
 
 from activity.models import Recipient
 from billing.models import Usage
 from relay.limits import Buckets, Room, Slots
+from relay.submission.neighbours import Neighbours
 from relay.submission.server import Kind
+from relay.submission.valkey import Valkey
 from tests.factories import make_account, make_credential, make_domain
 from tests.submission_world import MESSAGE, submission, wait_for
 
@@ -73,6 +77,86 @@ def test_too_many_connections_with_one_credential_are_refused(world, settings):
     first.ask("QUIT")
     wait_for(lambda: len(world.server.wires) == 0)
     world.ready()
+
+
+@pytest.fixture
+def pair(world):
+    """Two processes that bound the same clients: (their neighbours' talk, their slots, their rates) of each."""
+    valkey = world.loop.run(opened(Valkey))
+    processes = [Neighbours(valkey, Slots(), Buckets(60, 1)) for _ in range(2)]
+    yield processes
+    world.loop.run(valkey.close())
+
+
+async def opened(make):
+    return make()
+
+
+def talk(world, *processes):
+    for process in processes * 2:
+        world.loop.run(process.exchange())
+
+
+def test_connections_are_counted_over_all_processes(world, pair, settings):
+    settings.ADDRESS_CONNECTIONS = settings.CREDENTIAL_CONNECTIONS = 3
+    first, second = pair
+    assert [first.take("192.0.2.1", 3), first.take(7, 3), second.take("192.0.2.1", 3)] == [True] * 3
+    talk(world, first, second)
+    assert [second.take("192.0.2.1", 3), second.take("192.0.2.1", 3)] == [True, False]
+    assert [second.take(7, 3), second.take(7, 3), second.take(7, 3)] == [True, True, False]
+    world.loop.run(first.leave())
+    talk(world, second)
+    assert second.take("192.0.2.1", 3), "who left holds nothing"
+
+
+def test_what_a_process_that_died_held_is_free_after_its_lease(world, pair, settings, monkeypatch):
+    settings.ADDRESS_CONNECTIONS = 1
+    monkeypatch.setattr("relay.submission.neighbours.LEASE_SECONDS", 0.2)
+    first, second = pair
+    first.take("192.0.2.1", 1)
+    talk(world, first, second)
+    assert not second.take("192.0.2.1", 1)
+
+    def free():
+        talk(world, second)
+        return second.take("192.0.2.1", 1)
+
+    wait_for(free)
+
+
+def test_messages_a_minute_are_counted_over_all_processes(world, pair):
+    first, second = pair
+    talk(world, first, second)
+    for process in (first, second):
+        process.rates.take(5, 20)
+        for _ in range(20):
+            process.note(5, 1.0)
+    talk(world, first, second)
+    assert [int(process.rates.level(5)) for process in pair] == [20, 20]
+    for _ in range(50):
+        first.note(5, 1.0)
+    talk(world, first, second)
+    assert [int(process.rates.level(5)) for process in pair] == [20, 0], "what is left is never less than nothing"
+
+
+def test_a_flushed_valkey_costs_nobody_messages(world, pair):
+    first, second = pair
+    talk(world, first, second)
+    for _ in range(20):
+        first.note(5, 1.0)
+    talk(world, first, second)
+    redis.Redis.from_url(settings.REDIS_URL).flushall()
+    talk(world, second, first)
+    assert 39 < second.rates.level(5) < 60
+
+
+def test_without_valkey_each_process_bounds_by_itself(world, pair, settings):
+    settings.REDIS_URL = "redis://127.0.0.1:1/0"
+    alone = Neighbours(world.loop.run(opened(Valkey)), Slots(), Buckets(60, 1))
+    pair[0].take("192.0.2.1", 200)
+    talk(world, pair[0], alone)
+    assert [alone.take("192.0.2.1", 1), alone.take("192.0.2.1", 1)] == [True, False]
+    world.loop.run(alone.leave())
 
 
 def test_too_many_messages_a_minute_are_put_off(world):

@@ -20,6 +20,7 @@ from relay.submission.directory import Directory
 from relay.submission.failures import SharedFailures
 from relay.submission.login_log import LoginLog
 from relay.submission.logins import Login, Logins, place_of
+from relay.submission.neighbours import Neighbours
 from relay.submission.refusals import Refusals
 from relay.submission.valkey import Valkey
 from relay.submission.wire import Wire
@@ -61,25 +62,26 @@ class Server:
         self.logins = Logins(self.directory, self.login_log, failures, settings.LOGIN_FAILURES)
         self.rates = Buckets(self.messages_a_minute, self.messages_a_minute / 60)
         self.slots = Slots()
+        self.neighbours = Neighbours(self.valkey, self.slots, self.rates)
         self.room = Room(settings.MAX_BYTES_IN_FLIGHT)
         self.wires: set[Wire] = set()
         self.empty = asyncio.Event()
         jobs = (self.directory.listen(pool), certificate.keep_fresh(), self._end_late(), self._write_counters())
-        self.tasks = [asyncio.create_task(job) for job in jobs]
+        self.tasks = [asyncio.create_task(job) for job in (*jobs, self.neighbours.keep_talking())]
 
     @classmethod
     async def open(cls, certificate: Certificate) -> "Server":
         return cls(await open_pool(POOL, "submission"), certificate)
 
     def admit(self, wire: Wire) -> bool:
-        if not self.slots.take(place_of(wire.peer), settings.ADDRESS_CONNECTIONS):
+        if not self.neighbours.take(place_of(wire.peer), settings.ADDRESS_CONNECTIONS):
             return False
         self.wires.add(wire)
         self.empty.clear()
         return True
 
     def admit_credential(self, credential_id: int) -> bool:
-        return self.slots.take(credential_id, settings.CREDENTIAL_CONNECTIONS)
+        return self.neighbours.take(credential_id, settings.CREDENTIAL_CONNECTIONS)
 
     def release(self, wire: Wire, login: Login | None) -> None:
         self.wires.discard(wire)
@@ -108,7 +110,11 @@ class Server:
 
     def may_send(self, sender: Sender) -> bool:
         limit = self.messages_a_minute if sender.messages_a_minute is None else sender.messages_a_minute
-        return bool(self.rates.take(sender.account_id, scale=limit / self.messages_a_minute))
+        scale = limit / self.messages_a_minute
+        if not self.rates.take(sender.account_id, scale=scale):
+            return False
+        self.neighbours.note(sender.account_id, scale)
+        return True
 
     async def suppression(self, sender: Sender, address: str) -> Refusal | None:
         entry = await self.directory.suppression(sender.account_id, address)
@@ -147,6 +153,7 @@ class Server:
                 await self.committer.close()
                 await self.refusals.flush()
                 await self.login_log.flush()
+                await self.neighbours.leave()
                 await self.valkey.close()
                 await self.pool.close(timeout=0.5)
         self.directory.close()
