@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import signal
 import socket
 import ssl
@@ -235,9 +236,16 @@ class Program:
         self.log = (home / "log").open("ab")
         command = [sys.executable, "manage.py", "submission"]
         self.ports = {Kind.STARTTLS: base + 1, Kind.TLS: base + 2}
-        already = (home / "log").read_bytes().count(b"listening on")
+        self.log_file = home / "log"
+        self.wanted = self.said() + len(self.ports)
         self.process = subprocess.Popen(command, env=environment, stderr=self.log)
-        wait_for(lambda: (home / "log").read_bytes().count(b"listening on") == already + len(self.ports), 60)
+
+    def said(self):
+        return self.log_file.read_bytes().count(b"listening on")
+
+    def wait_until_it_listens(self):
+        wait_for(lambda: self.said() == self.wanted or self.process.poll() is not None, 60)
+        assert self.process.poll() is None, self.log_file.read_text()
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
@@ -248,15 +256,26 @@ class Program:
         self.log.close()
 
 
+def free_ports():
+    """A base of ports that nobody uses, below those that connections get."""
+    while True:
+        base = random.randrange(20_000, 32_000)
+        with (
+            suppress(OSError),
+            socket.create_server(("127.0.0.1", base + 1)),
+            socket.create_server(("127.0.0.1", base + 2)),
+        ):
+            return base
+
+
 @pytest.fixture
 def programs(tmp_path):
     started = []
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        base = probe.getsockname()[1] - 10
+    base = free_ports()
 
     def start(**settings):
         started.append(Program(tmp_path, base, **settings))
+        started[-1].wait_until_it_listens()
         return started[-1]
 
     yield start
@@ -293,6 +312,17 @@ def test_a_stop_does_not_wait_for_a_client_that_never_ends(programs):
     assert not Recipient.objects.exists()
 
 
+def test_a_port_that_is_taken_ends_the_program_at_once(tmp_path):
+    base = free_ports()
+    with socket.create_server(("127.0.0.1", base + 2)):
+        program = Program(tmp_path, base)
+        assert program.process.wait(60) != 0
+    program.end()
+    assert (
+        f"Cannot listen on 127.0.0.1:{base + 2} (implicit TLS): Address already in use" in program.log_file.read_text()
+    )
+
+
 def test_a_guesser_is_blocked_by_all_processes(programs):
     forget_failures()
     first, _ = (programs(RELAY_LOGIN_FAILURES="3") for _ in range(2))
@@ -307,6 +337,21 @@ def test_a_guesser_is_blocked_by_all_processes(programs):
     assert [guess() for _ in range(3)] == ["535 5.7.8"] * 3
     assert [guess() for _ in range(8)] == ["421 4.7.0"] * 8, "whichever process answers"
     forget_failures()
+
+
+def test_connections_and_messages_are_bounded_over_all_processes(programs):
+    first, _ = (programs(RELAY_CREDENTIAL_CONNECTIONS="4") for _ in range(2))
+    world = World(None, None, first.ports)
+    world.account.messages_a_minute = 4
+    world.account.save()
+    time.sleep(2.5)  # they tell each other once a second
+    clients = [world.ready() for _ in range(4)]
+    assert [client.message("a@example.org")[:3] for client in clients] == ["250"] * 4
+    time.sleep(2.5)
+    assert [client.ask("MAIL FROM:<shop@boutique.example>")[:3] for client in clients] == ["450"] * 4
+    for _ in range(6):
+        late = world.greeted()
+        assert late.login(world.credential.username, world.secret).startswith("421 4.7.0 Too many connections")
 
 
 def test_several_processes_share_the_ports(programs):

@@ -7,6 +7,7 @@ from collections.abc import Awaitable
 from functools import partial
 
 from django.conf import settings
+from django.core.management.base import CommandError
 
 from relay.submission.proxy import ProxiedListener
 from relay.submission.server import Kind, Server
@@ -41,11 +42,22 @@ def bound_socket(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def listen(server: Server) -> list[Listener]:
-    listeners = []
+def bind() -> dict[Kind, socket.socket]:
+    """All ports, before anything else is begun: a port that is taken ends the program at once."""
+    bound = {}
     for kind, port in ports().items():
-        listeners.append(await open_port(server, kind, bound_socket(settings.BIND, port)))
-        log.info("listening on %s:%d (%s)", settings.BIND, port, kind.value)
+        try:
+            bound[kind] = bound_socket(settings.BIND, port)
+        except OSError as error:
+            raise CommandError(f"Cannot listen on {settings.BIND}:{port} ({kind.value}): {error.strerror}") from error
+    return bound
+
+
+async def listen(server: Server, bound: dict[Kind, socket.socket]) -> list[Listener]:
+    listeners = []
+    for kind, listener in bound.items():
+        listeners.append(await open_port(server, kind, listener))
+        log.info("listening on %s:%d (%s)", settings.BIND, listener.getsockname()[1], kind.value)
     return listeners
 
 

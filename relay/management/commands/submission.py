@@ -3,6 +3,7 @@
 import asyncio
 import resource
 import signal
+import socket
 from typing import Any
 
 import uvloop
@@ -12,8 +13,8 @@ from django.core.management.base import BaseCommand
 
 from activity import slices
 from relay.submission.certificate import Certificate
-from relay.submission.listeners import listen
-from relay.submission.server import Server
+from relay.submission.listeners import bind, listen
+from relay.submission.server import Kind, Server
 
 
 class Command(BaseCommand):
@@ -23,9 +24,10 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, **_options: Any) -> None:
         certificate = Certificate(settings.TLS_CERTIFICATE, settings.TLS_KEY)
+        bound = bind()
         slices.ensure()
         allow_many_connections()
-        uvloop.run(serve(certificate))
+        uvloop.run(serve(certificate, bound))
 
 
 def allow_many_connections() -> None:
@@ -34,12 +36,12 @@ def allow_many_connections() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-async def serve(certificate: Certificate) -> None:
+async def serve(certificate: Certificate, bound: dict[Kind, socket.socket]) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     server = await Server.open(certificate)
-    listeners = await listen(server)
+    listeners = await listen(server, bound)
     await stop.wait()
     for listener in listeners:
         listener.close()
