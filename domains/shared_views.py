@@ -1,5 +1,6 @@
 """The page behind a shared link: one domain's records and their live state, for whoever has the link."""
 
+import time
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, cast
@@ -42,8 +43,6 @@ def linked(view: Callable[[LinkRequest, str, Domain], HttpResponse]) -> Callable
             raise Http404
         response = view(cast(LinkRequest, visit), token, link.domain)
         response["X-Robots-Tag"] = "noindex, nofollow"
-        # The address is the key: no other site may learn it.
-        response["Referrer-Policy"] = "no-referrer"
         return response
 
     return wrapped
@@ -75,8 +74,7 @@ def shared_check(request: LinkRequest, token: str, domain: Domain) -> HttpRespon
 
 def _may_check(domain: Domain) -> bool:
     """A link may be in many hands; the name servers of others are not to suffer from it."""
-    key = f"shared-checks:{domain.pk}"
-    cache.add(key, 0, CHECKS_SECONDS)
+    key = f"shared-checks:{domain.pk}:{time.time() // CHECKS_SECONDS:.0f}"
     used = cache.get(key, 0) + 1
     cache.set(key, used, CHECKS_SECONDS)
     return bool(used <= CHECKS)

@@ -250,6 +250,18 @@ class TestWithoutJavaScript:
         expect(page.get_by_text("Add your first domain")).to_be_visible()
         assert not Domain.objects.exists()
 
+    def test_the_colleague_checks_by_the_link(self, chromium, live_server, domain):  # noqa: F811
+        link = sharing.share(domain, "alice@example.com")
+        context = chromium.new_context(base_url=live_server.url, java_script_enabled=False)
+        page = context.new_page()
+        page.goto(reverse("domains:shared", args=[sharing.token_of(link)]))
+        expect(page.get_by_text("Updates by itself")).to_be_hidden()
+        with dns_world() as world:
+            world.publish(domain)
+            page.get_by_role("button", name="Check now").click()
+            expect(page.get_by_text("This domain may send.")).to_be_visible(timeout=20_000)
+        context.close()
+
 
 @pytest.fixture
 def every_state(account, domain):  # noqa: F811
