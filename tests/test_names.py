@@ -2,7 +2,7 @@
 
 import pytest
 from django.core.exceptions import ValidationError
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from domains.names import LONGEST, in_unicode, is_public_suffix, normalised, organisational
@@ -111,6 +111,7 @@ def test_a_domain_leaves_room_for_our_labels():
     assert len(f"r1._domainkey.{longest}.") < 253
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300))
 @example("xn--.com")
 @example("\ud800.com")
@@ -147,6 +148,7 @@ PARTS = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(PARTS, max_size=12).map("".join))
 def test_pieces_of_names_and_urls_are_a_domain_or_a_refusal_in_words(typed):
     check(typed)
