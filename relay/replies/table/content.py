@@ -21,7 +21,7 @@ CONTENT = (
             r"(missing|no|multiple|duplicate|invalid|bare|required) (\w{1,10} )?(headers?|message-id|date:|lf\b|"
             r"line ?feed|cr\b|newline|subject:)"
         ),
-        "8-?bit data|smtputf8|line (is )?too long|lines? longer than|bare (lf|cr|line)|stray newline",
+        "8-?bit data|smtputf8|lines? (is |are )?too long|lines? longer than|bare (lf|cr|line)|stray newline",
         "media error|conversion (required|failed)|mime (error|type)",
     ),
     rule(

@@ -74,7 +74,7 @@ INACTIVE = (
             "on hold|expired|dormant|restricted|not active|not activated|unavailable due|not enabled|turned off|"
             "closed temporarily|terminated|discontinued|hang ?up|hung up)(?! or illegal)"
         ),
-        rf"(disabled|suspended|deactivated|frozen|locked|dormant|blocked) (e-?mail )?{BOX}\b",
+        rf"(disabled|suspended|deactivated|frozen|locked|dormant|blocked|archived) (e-?mail )?{BOX}\b",
         f"inactive (user|mailbox|account|recipient)|{BOX}…is (inactive|disabled|suspended|frozen)",
         r"(temporar\w{1,4}) (locked|disabled|suspended|blocked)|on hold\b",
         "mail (receiving|delivery|reception) (is |has been )?(disabled|suspended)",
@@ -98,7 +98,7 @@ UNKNOWN = (
         Reason.UNKNOWN_USER,
         "RFC 5321 551, RFC 3463 X.1.6: moved without a forwarding address; and mailboxes that were closed for good",
         rf"{BOX} (\w{{1,12}} ){{0,3}}(has |have )?moved|user not local",
-        "not our (user|customer|member|subscriber)|not a customer",
+        "not (one of )?our (user|customer|member|subscriber)|not a customer",
         "no longer (on (this |the |our )?(server|system)|exists?|valid|active|in use|works?|here|employed)",
         (
             rf"{BOX} (\w{{1,12}} ){{0,2}}(has been |was |is |been )?(permanently )?"

@@ -9,10 +9,10 @@ PERMISSION = (
         Reason.POLICY,
         ("RFC 3463 X.1.7, X.1.8; Postfix reject_unknown_sender_domain and reject_unverified_sender; Exim's callouts"),
         (
-            "sender('s)? (e-?mail |mail |mailbox |envelope )?(address |domain |name |host )?(has been |has |was |"
+            "sender('s)? (e-?mail |mail |mailbox |envelope |user )?(address |domain |name |host )?(has been |has |was |"
             "is |does |could |must |can |may |are )?(not|n't|rejected|refused|denied|unknown|invalid|blocked|"
             "unverified|unresolv|undeliverable|unauthorized|exist|verif|ver(ify|ification)|does|doesn't|isn't|"
-            "failed|disallowed|banned|in blacklist|hangup|hang up|unroutable|needs|be )"
+            "failed|disallowed|banned|empty|in blacklist|hangup|hang up|unroutable|needs|be )"
         ),
         (
             "(invalid|unknown|unverified|bad|illegal|fake|unresolvable|unauthorized|malformed|null|blocked|empty|"
@@ -26,7 +26,8 @@ PERMISSION = (
             "from header|from address|from domain|from field|header from)…(invalid|not|n't|unknown|reject|refus|"
             "denied|missing|malformed|multiple|must|resolve)"
         ),
-        "address in (the )?(from|sender)",
+        r"(address|domain|host) (\w{1,10} )?in (the )?(\w{1,10} )?(from|sender|return)",
+        r"(for|of) (the |your )?(envelope )?sender\b",
         "from: domain is invalid|(valid|multiple) from:",
         "emetteur (invalide|inconnu|refuse)|expediteur (invalide|inconnu|refuse)",
         (
@@ -36,7 +37,7 @@ PERMISSION = (
         ),
         "发件人",
         r"^\d{3} [45]\.1\.[78] ",
-        "invalid hostname|invalid (helo|ehlo)",
+        r"invalid hostname|(invalid|your|the|bad|wrong) (helo|ehlo)\b",
         "(helo|ehlo) (command|name|hostname)? ?(rejected|invalid|required|refused)|need fully-qualified",
     ),
     rule(

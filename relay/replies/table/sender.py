@@ -16,12 +16,14 @@ REPUTATION = (
             "host|ip|address|reverse)"
         ),
         "ip (name|address) lookup failed",
+        r"client (host|hostname|name|domain) (\S{1,60} )?(is |was |does |could )?(not|unknown|unresolv)",
         (
             "(client host|helo|ehlo|hostname|host) (command )?(name )?(rejected|refused)…(hostname|host|name|"
             "address|resolve)"
         ),
         r"fcrdns|mismatch\w{0,4} (the )?client ip|(ip|hostname|host|helo|ehlo) mismatch",
         r"(missing|no|invalid|generic|dynamic|bad) (\w{1,10} )?(ptr|rdns|reverse)",
+        r"(invalid|bad) (dns )?mx\b(?! host)|(dns )?mx or a(/aaaa)? resource record",
         "反向解析",
         "reverse-?(dns|eintrag)|rueckwaert",
     ),
@@ -88,8 +90,11 @@ REPUTATION = (
     rule(
         "orange_block",
         Reason.BLOCKED_REPUTATION,
-        ("Orange and Laposte.net, observed: OFR_006 and OFR_102 to 109 block the client host, OFR_999 refuses service"),
-        r"ofr ?006 ?\d{3}|ofr ?\d{0,3} ?10[2-9]",
+        (
+            "Orange and Laposte.net, observed: OFR_006 and most of OFR_102 to 109 block the client host, OFR_999 "
+            "refuses service"
+        ),
+        r"ofr ?006 ?\d{3}|ofr ?\d{0,3} ?10[236-9]",
         "adresse ip…(bloque|refuse)",
         "client host blocked",
         "emails? (envoye|sent)…(bloque|blocked)",
@@ -117,7 +122,7 @@ REPUTATION = (
         r"ib(10[3-9]|11[0-35]|705)\b",
     ),
     rule(
-        r"reputation|ipcheck\.proofpoint|url:\S{0,20}(ipcheck|dnsbl|rbl|blacklist|reputation)",
+        "reputation",
         Reason.BLOCKED_REPUTATION,
         'Cisco ("poor reputation"), Barracuda, Proofpoint (PDR), Trend Micro (ERS), Gmail, ImprovMX, McAfee',
         r"reputation|ipcheck\.proofpoint|url:\S{0,20}(ipcheck|dnsbl|rbl|blacklist|reputation)",
@@ -127,6 +132,7 @@ REPUTATION = (
             "currently |now )?(blocked|banned|barred|blackholed)"
         ),
         r"(blocked|banned|barred) (\w{1,10} )?(ip|host|server|address|client|network|domain)\b",
+        r"^\d{3} \S{1,9} blocked\W{1,4}see url:|block(ed|s)? (\w{1,10} )?for (\w{1,10} )?(spam|abuse)",
         r"ers-\w{0,20}-?block|ers-dul|ers-rbl",
         "ip…(not|isn't) in whitelist|not (in|on) (our |the )?whitelist",
         r"(invalid|bad) ip\b",
@@ -137,7 +143,8 @@ REPUTATION = (
         "too many spams? from",
         "incident de spam",
         "your access to (submit|this mail|this e-mail|our)",
-        "(ip|host|network|server)…(poor|bad|low|negative) (karma|score)",
+        "(ip|host|network|server)…(poor|bad|low|negative) (karma|score)|sender ?(score|rating)",
+        r"rly:[a-z]{1,2}\d",
         "(spam trap|spamtrap|honeypot)",
         (
             r"we (do not|don't) accept (mail|e-mail|email|connections|messages) from (\w{1,12} ){0,3}(dynamic|"

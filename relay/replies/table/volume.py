@@ -84,6 +84,7 @@ RATES = (
             "was |has been |have been )?(exceeded|reached)"
         ),
         "maximum (number of )?(connections|messages|recipients|concurrent)",
+        r"exceed\w{0,4} (\w{1,10} ){0,3}(sending|hourly|daily|message|connection|mail) (limit|quota)",
         (
             "(trop de|zu viele|demasiad[oa]s|troppi|troppe|muitas|muitos|слишком много|te veel|za duzo|prilis "
             "mnoho) (connexion|message|mail|e-mail|verbindung|nachricht|empfanger|conexion|mensaj|conness|"
