@@ -65,14 +65,17 @@ def wait_for(condition, seconds=10):
     return result
 
 
-@pytest.fixture(scope="module")
-def certificate_files(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tls")
+def make_certificate(folder):
     command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=mx"
     subprocess.run(
         [*command.split(), "-keyout", "key", "-out", "certificate"], cwd=folder, check=True, capture_output=True
     )
     return folder / "certificate", folder / "key"
+
+
+@pytest.fixture(scope="module")
+def certificate_files(tmp_path_factory):
+    return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture
@@ -384,3 +387,31 @@ def test_starttls_carries_a_report(email, certificate_files):
         assert not smtp.has_extn("auth")
         smtp.sendmail("", return_path_of(email), report_on(email))
     assert InboundReport.objects.count() == 1
+
+
+def shown_certificate(server):
+    with smtplib.SMTP("127.0.0.1", server.port) as smtp:
+        smtp.starttls(context=trusting())
+        return smtp.sock.getpeercert(binary_form=True)
+
+
+def test_a_renewed_certificate_is_used_from_the_next_connection_on(db, tmp_path):
+    certificate, key = make_certificate(tmp_path)
+    with override_settings(TLS_CERTIFICATE=certificate, TLS_KEY=key), serving() as server:
+        before = shown_certificate(server)
+        make_certificate(tmp_path)
+        after = shown_certificate(server)
+        assert after != before
+        key.write_text("half a file")
+        assert shown_certificate(server) == after
+
+
+def test_without_a_certificate_starttls_is_not_offered(db, tmp_path):
+    with override_settings(TLS_CERTIFICATE=tmp_path / "x", TLS_KEY=tmp_path / "y"), serving() as server:
+        with smtplib.SMTP("127.0.0.1", server.port) as smtp:
+            smtp.ehlo()
+            assert not smtp.has_extn("starttls")
+        certificate, key = make_certificate(tmp_path)
+        certificate.rename(tmp_path / "x")
+        key.rename(tmp_path / "y")
+        assert shown_certificate(server)

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import ssl
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +15,7 @@ from activity.pool import Pool
 from activity.reports import Arrived
 from relay import returnpath
 from relay.bounces.bell import Bell
+from relay.bounces.certificate import Certificate
 from relay.bounces.keeper import Keeper
 from relay.bounces.limits import Limits
 from relay.bounces.session import Session
@@ -118,10 +118,10 @@ class Server:
     def __init__(self, pool: Pool) -> None:
         self.bell = Bell()
         self.desk = Desk(pool, self.bell)
-        self.tls = certificate()
+        self.certificate = Certificate(settings.TLS_CERTIFICATE, settings.TLS_KEY)
 
     def _session(self) -> Session:
-        return Session(self.desk, settings.HOSTNAME, settings.MAX_REPORT_BYTES, self.tls)
+        return Session(self.desk, settings.HOSTNAME, settings.MAX_REPORT_BYTES, self.certificate.current())
 
     async def start(self, host: str, port: int) -> None:
         loop = asyncio.get_running_loop()
@@ -132,12 +132,3 @@ class Server:
     async def stop(self) -> None:
         self.listener.close()
         await self.bell.stop()
-
-
-def certificate() -> ssl.SSLContext | None:
-    """STARTTLS is offered when there is something to offer it with."""
-    if not (settings.TLS_CERTIFICATE.exists() and settings.TLS_KEY.exists()):
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(settings.TLS_CERTIFICATE, settings.TLS_KEY)
-    return context
