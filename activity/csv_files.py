@@ -74,9 +74,18 @@ def read(raw: bytes) -> Imported:
     except UnicodeDecodeError:
         raise Unreadable(_("The file is not text in UTF-8. Save it as “CSV UTF-8”.")) from None
     try:
-        return _sorted_out(csv.reader(io.StringIO(text.replace("\0", ""), newline=""), delimiter=_delimiter(text)))
+        return _sorted_out(_numbered(text.replace("\0", "")))
     except csv.Error as error:
         raise Unreadable(_("The file is not CSV: %(error)s.") % {"error": error}) from None
+
+
+def _numbered(text: str) -> Iterator[tuple[int, list[str]]]:
+    """Each row with the line of the file on which it begins: a quoted cell may hold line ends."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
+    line = 1
+    for row in reader:
+        yield line, row
+        line = reader.line_num + 1
 
 
 def _delimiter(text: str) -> str:
@@ -85,12 +94,12 @@ def _delimiter(text: str) -> str:
     return max(",;\t", key=first.count)
 
 
-def _sorted_out(rows: Iterable[list[str]]) -> Imported:
+def _sorted_out(rows: Iterable[tuple[int, list[str]]]) -> Imported:
     found = Imported({}, [])
     address_at, cause_at = 0, None
-    for number, row in enumerate(rows, 1):
+    for line, row in rows:
         cells = [unguarded(cell.strip()) for cell in row]
-        if number == 1 and (heading := [cell.lower() for cell in cells]) and ADDRESS_NAMES.intersection(heading):
+        if line == 1 and (heading := [cell.lower() for cell in cells]) and ADDRESS_NAMES.intersection(heading):
             address_at = next(n for n, name in enumerate(heading) if name in ADDRESS_NAMES)
             cause_at = heading.index("cause") if "cause" in heading else None
         elif any(cells):
@@ -98,14 +107,14 @@ def _sorted_out(rows: Iterable[list[str]]) -> Imported:
                 raise Unreadable(_("The file has more than %(n)d rows. Import it in parts.") % {"n": MAX_ROWS})
             address = cells[address_at] if address_at < len(cells) else ""
             cause = cells[cause_at] if cause_at is not None and cause_at < len(cells) else ""
-            _add(found, number, address, cause)
+            _add(found, line, address, cause)
     return found
 
 
-def _add(found: Imported, number: int, address: str, cause: str) -> None:
+def _add(found: Imported, line: int, address: str, cause: str) -> None:
     if well_formed(address):
         known = Suppression.Cause(cause) if cause in Suppression.Cause else Suppression.Cause.MANUAL
         found.good.setdefault(normalised(address), known)
     else:
         why = _("is not an email address") if address else _("has no address")
-        found.bad.append(BadRow(number, address[:100], why))
+        found.bad.append(BadRow(line, address[:100], why))

@@ -14,6 +14,7 @@ from activity.status import Status
 from activity.suppress import Cause, suppress
 from domains.own import own_domain
 from relay import dsn
+from relay.bounces.understanding import understand
 from tests.delivering import accepted_email, engine_running, simulated, wait_until_final
 from tests.factories import make_account, make_credential, make_domain, make_email, make_user
 
@@ -62,6 +63,17 @@ def test_a_late_bounce_is_told_to_the_envelope_sender(account, credential, statu
     assert second["X-Evil"] is None
     assert "Subject: Hi" in original.get_content()
     assert b"secret body" not in bytes(MessageContent.objects.get(id=sent.id).body)
+
+
+@pytest.mark.parametrize("address", ["gone@dest.test", "jörg@dest.test", '"a b"@dest.test', "a\\=b+c@dest.test"])
+def test_other_software_reads_whom_it_is_about(account, credential, address):
+    """Ours stands for it: the same RFC 3464 and 6533, read as anybody's report is."""
+    bounced(account, address=address, credential_id=credential.id)
+    dsn.send_owed()
+    sent, _ = notification()
+    report = understand(bytes(MessageContent.objects.get(id=sent.id).body))
+    assert report.kind == "bounce"
+    assert [(said.final, said.outcome) for said in report.recipients] == [(address, Status.HARD_BOUNCE)]
 
 
 def test_it_is_made_once_and_no_customer_pays_for_it(account, credential):

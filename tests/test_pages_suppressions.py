@@ -227,6 +227,11 @@ class TestFiles:
         assert "Line 4: <code></code> has no address" in html
         assert account.suppressions.filter(address="a@example.org").exists()
 
+    def test_a_bad_rows_line_is_that_of_the_file_even_behind_cells_with_line_ends(self, alices):
+        html = import_text(alices, 'note,address\n"two\nlines",a@example.org\n"three\n\nlines",nobody\n')
+        assert "1 address added" in html
+        assert "Line 4: <code>nobody</code> is not an email address" in html
+
     @pytest.mark.parametrize(
         ("raw", "why"),
         [
