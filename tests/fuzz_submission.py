@@ -1,4 +1,4 @@
-"""Fuzzes what reads a client's bytes in submission: the commands of a session, the DATA reader, the header block.
+"""Fuzzes what reads a client's bytes in submission: commands, the DATA reader, the header block, the PROXY header.
 
     .venv/bin/python tests/fuzz_submission.py --seconds 60 --seed 7   our own mutations of the collections
     python tests/fuzz_submission.py --atheris -max_total_time=600     guided by coverage, where atheris is installed
@@ -41,6 +41,13 @@ SESSION = (
     b"EHLO a\r\nAUTH PLAIN AHUAcmlnaHQ=\r\nMAIL FROM:<shop@boutique.example> SIZE=9\r\nRCPT TO:<a@example.org>\r\n"
     b"DATA\r\n%b\r\n.\r\nMAIL FROM:<shop@boutique.example>\r\nRSET\r\nQUIT\r\n"
 )
+SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
+PROXY_HEADERS = [
+    *(b"PROXY TCP4 192.0.2.55 198.51.100.1 4711 587\r\n", b"PROXY TCP6 ::1 ::2 1 2\r\n", b"PROXY UNKNOWN\r\n"),
+    SIGNATURE + b"\x21\x11\0\x0f\xc0\0\2\x37\xc6\x33\x64\1\x12\x67\2\x4b\4\0\0",
+    SIGNATURE + b"\x21\x21\0\x24" + b"\x20\1" * 18,
+    SIGNATURE + b"\x20\0\0\0",
+]
 MESSAGE = b"From: shop@boutique.example\r\nSubject: x\r\n\r\nHello"
 
 
@@ -52,7 +59,8 @@ def seeds():
         messages += [file.read_bytes()[:MAX_INPUT] for file in files if file.stat().st_size < MAX_INPUT]
     found = [b"\0\6" + SESSION % (b"From: shop@boutique.example\r\n" + message) for message in messages]
     found += [b"\1\7" + message + b"\r\n.\r\nRSET\r\n" for message in messages]
-    return found + [b"\2\0From: shop@boutique.example\r\n" + message for message in messages]
+    found += [b"\2\0From: shop@boutique.example\r\n" + message for message in messages]
+    return found + [b"\3\0" + header + b"EHLO a\r\n" for header in PROXY_HEADERS]
 
 
 def mutated(choose, pool):
@@ -83,12 +91,13 @@ def open_target():
     from tests import submission_targets as targets
 
     dialogues = targets.Dialogues()
-    each = (dialogues.run, targets.read_data, targets.read_header)
+    each = (dialogues.run, targets.read_data, targets.read_header, targets.read_proxy_header)
+    cut_up = (dialogues.run, targets.read_data)  # the second byte says how
 
     def run(data):
         if len(data) > 2:
             target = each[data[0] % len(each)]
-            target(data[1:] if target is not targets.read_header else data[2:])
+            target(data[1:] if target in cut_up else data[2:])
 
     return run
 

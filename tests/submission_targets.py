@@ -5,9 +5,11 @@ Whole sessions run in memory: a real server without sockets and with its databas
 
 import asyncio
 import re
+import socket
 import time
 from contextlib import contextmanager
 from functools import partial
+from ipaddress import ip_address
 
 import dkim
 
@@ -18,6 +20,7 @@ from relay.submission import logins, server
 from relay.submission.data import Content
 from relay.submission.listeners import Session
 from relay.submission.message import Malformed, parse, rewritten
+from relay.submission.proxy import client_of
 from relay.submission.server import Kind, Server
 from relay.submission.wire import Wire
 
@@ -25,6 +28,7 @@ MAX_BYTES = 5_000  # of a message: so small that inputs reach it
 SLOW = 5.0  # seconds for one input; usual is a thousandth of that
 REPLY = re.compile(rb"(?:[2345]\d\d[ -][^\r\n]*\r\n)*")
 BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n|\0")
+RUNNER = asyncio.Runner()
 ALICE = Sender(1, 1, suspended=False, bound_to="", domains={"boutique.example": 1})
 
 
@@ -223,6 +227,25 @@ def read_header(data):
         check(header.sender.count("@") >= 1, "a sender without a domain")
         if not BARE.search(data):
             can_be_signed(block + b"\r\n")
+
+
+def read_proxy_header(data):
+    """A load balancer's header is read to its end and no further, or the connection is cut."""
+    with timed("the PROXY header"):
+        client, rest = RUNNER.run(behind_proxy(data))
+        if client is not None:
+            check(not client or str(ip_address(client)) == client, "what is read is no address")
+            check(data.endswith(rest) and len(rest) < len(data), "more is read than the header")
+
+
+async def behind_proxy(data):
+    """(the client's address or None, what was left unread)."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        theirs.sendall(data)
+        theirs.shutdown(socket.SHUT_WR)
+        return await client_of(ours), ours.recv(len(data))
 
 
 def can_be_signed(message):

@@ -1,5 +1,7 @@
 """Bounds on what clients may use: connections, messages a minute, room, recorded refusals; and a lost database."""
 
+import socket
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -77,6 +79,28 @@ def test_too_many_connections_with_one_credential_are_refused(world, settings):
     first.ask("QUIT")
     wait_for(lambda: len(world.server.wires) == 0)
     world.ready()
+
+
+def test_handshakes_that_are_never_ended_are_bounded_for_each_address(world, settings):
+    settings.ADDRESS_CONNECTIONS = 3
+    place = ("127.0.0.1", world.ports[Kind.TLS])
+    begun = [socket.create_connection(place, timeout=10) for _ in range(3)]
+    for connection in begun[:2]:
+        connection.send(b"\x16\x03\x01")
+    with (
+        suppress(ConnectionResetError),
+        socket.create_connection(("127.0.0.1", world.ports[Kind.TLS]), timeout=10) as late,
+    ):
+        assert late.recv(1) == b"", "one too many"
+    assert world.connect(Kind.STARTTLS).reply().startswith("220"), "sessions are counted apart"
+    for connection in begun:
+        connection.close()
+    wait_for(lambda: can_greet(world))
+
+
+def can_greet(world):
+    with suppress(OSError):
+        return world.connect(Kind.TLS).reply().startswith("220")
 
 
 @pytest.fixture

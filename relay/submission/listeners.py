@@ -9,7 +9,7 @@ from functools import partial
 from django.conf import settings
 from django.core.management.base import CommandError
 
-from relay.submission.proxy import ProxiedListener
+from relay.submission.proxy import Doorkeeper
 from relay.submission.server import Kind, Server
 from relay.submission.session import Session
 from relay.submission.wire import GOODBYE_SECONDS, HANDSHAKE_SECONDS, Wire
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 BACKLOG = 512
 
-type Listener = asyncio.AbstractServer | ProxiedListener
+type Listener = asyncio.AbstractServer | Doorkeeper
 
 
 def ports() -> dict[Kind, int]:
@@ -66,15 +66,8 @@ async def open_port(server: Server, kind: Kind, listener: socket.socket) -> List
     tls = server.certificate.context if kind is Kind.TLS else None
     hello, goodbye = (HANDSHAKE_SECONDS, GOODBYE_SECONDS) if tls else (None, None)
     serve = partial(Session.serve, server, kind)
-    if kind is Kind.PLAIN or not settings.PROXY_NETWORKS:
-        return await loop.create_server(
-            partial(Wire, serve),
-            sock=listener,
-            backlog=BACKLOG,
-            ssl=tls,
-            ssl_handshake_timeout=hello,
-            ssl_shutdown_timeout=goodbye,
-        )
+    if kind is Kind.PLAIN or (kind is Kind.STARTTLS and not settings.PROXY_NETWORKS):
+        return await loop.create_server(partial(Wire, serve), sock=listener, backlog=BACKLOG)
 
     def serve_client(connection: socket.socket, client: str) -> Awaitable[object]:
         return loop.connect_accepted_socket(
@@ -85,4 +78,4 @@ async def open_port(server: Server, kind: Kind, listener: socket.socket) -> List
             ssl_shutdown_timeout=goodbye,
         )
 
-    return ProxiedListener(listener, server.is_proxy, serve_client)
+    return Doorkeeper(listener, server.is_proxy, serve_client)

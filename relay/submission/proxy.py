@@ -1,6 +1,7 @@
-"""Connections that a load balancer passes on: the PROXY protocol (v1 and v2) says for which client it speaks.
+"""What comes before TLS on a connection: a load balancer's PROXY header (v1 and v2), and a bound on handshakes.
 
-The header comes before everything else, TLS included, so it is read from the bare socket.
+The header says for which client the balancer speaks. It comes before everything else, so it is read from the bare
+socket. Handshakes that somebody begins and never ends are counted by address, like the sessions that follow them.
 """
 
 import asyncio
@@ -11,7 +12,10 @@ from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address
 
 from aiosmtpd.proxy_protocol import V2_CMD, get_proxy
+from django.conf import settings
 
+from relay.limits import Slots
+from relay.submission.logins import place_of
 from relay.submission.wire import plain_address
 
 log = logging.getLogger(__name__)
@@ -66,13 +70,17 @@ async def client_of(connection: socket.socket) -> str | None:
     return str(header.src_addr)
 
 
-class ProxiedListener:
-    """One port on which some addresses speak for their clients. `serve` takes a connection and its client's address."""
+class Doorkeeper:
+    """One port on which some addresses speak for their clients, and none has too many handshakes under way.
+
+    `serve` takes a connection and its client's address, and returns when the handshake is over.
+    """
 
     def __init__(self, listener: socket.socket, is_proxy: Callable[[str], bool], serve: Serve) -> None:
         self.socket = listener
         self.is_proxy = is_proxy
         self.serve = serve
+        self.handshakes = Slots()
         self.opening: set[asyncio.Task[None]] = set()
         self.task = asyncio.create_task(self._accept())
 
@@ -95,8 +103,15 @@ class ProxiedListener:
             log.warning("no PROXY header from %s", peer)
             connection.close()
             return
-        with suppress(OSError):  # ssl.SSLError is one: a client that fails the handshake
-            await self.serve(connection, client or peer)
+        place = place_of(client or peer)
+        if not self.handshakes.take(place, settings.ADDRESS_CONNECTIONS):
+            connection.close()
+            return
+        try:
+            with suppress(OSError):  # ssl.SSLError is one: a client that fails the handshake
+                await self.serve(connection, client or peer)
+        finally:
+            self.handshakes.give_back(place)
 
     def close(self) -> None:
         self.task.cancel()
