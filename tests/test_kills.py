@@ -96,6 +96,20 @@ def test_a_killed_program_loses_no_email(stack, program):
     assert twice <= in_flight
 
 
+def test_a_deliverer_that_is_asked_to_stop_in_full_flow_ends_in_seconds_and_sends_nothing_twice(stack):
+    seconds = []
+
+    def stop():
+        deliverer, began = stack.program("deliverer"), time.monotonic()
+        deliverer.terminate()
+        deliverer.wait(20)
+        seconds.append(time.monotonic() - began)
+
+    since, accepted = send_while(stack, "stop", stop)
+    assert every_accepted_email_is_delivered(stack, since, accepted) == 0
+    assert seconds[0] < 5
+
+
 def test_an_emptied_valkey_loses_no_email(stack):
     def flush():
         redis.Redis.from_url(stack.up["redis_url"]).flushall()
