@@ -238,7 +238,7 @@ class TestWithoutJavaScript:
         page = open_page("/domains/", java_script_enabled=False)
         page.get_by_role("textbox", name="Domain").fill("shop.example")
         page.get_by_role("button", name="Add domain").click()
-        expect(page.get_by_text("Not checked yet")).to_have_count(4)
+        expect(page.get_by_text("Not checked yet", exact=True)).to_have_count(4)
         with dns_world() as world:
             world.publish(account.domains.get())
             page.get_by_role("button", name="Check now").click()

@@ -9,8 +9,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from domains import past, sharing
-from domains.check import _apply_all as save_all
-from domains.finding import Finding, Picture, State
+from domains.finding import Picture
 from domains.models import DemoRecord, Domain, DomainEvent
 from domains.records import claim_record_of, records_of
 from domains.shown import RECORD_STATES
@@ -243,13 +242,6 @@ class TestChecking:
         monkeypatch.setattr("domains.check.look_now", look)
         assert alices.post(url("check", domain), headers=PART).status_code == 404
 
-    def test_neither_does_it_keep_others_of_the_same_batch_from_being_saved(self, domain):
-        gone = make_domain(domain.account, "gone.example", validated=False)
-        Domain.objects.filter(pk=gone.pk).delete()
-        save_all([(gone, Picture({})), (domain, Picture({"dkim1": Finding(State.MISSING)}))])
-        domain.refresh_from_db()
-        assert domain.found["dkim1"]["state"] == "missing"
-
 
 class TestUpdatingItself:
     def seen(self, html):
@@ -357,6 +349,26 @@ class TestClaim:
         assert "This domain may send" in alices.post(url("check", domain), headers=PART).content.decode()
         theirs.refresh_from_db()
         assert theirs.validated_at is None
+
+    def test_who_lost_it_is_told_so_but_not_who_has_it(self, world, alices, domain, theirs, client):
+        world.publish(domain)
+        world.zone.add(*claim_record_of(domain))
+        alices.post(url("check", domain))
+        client.force_login(theirs.account.members.get())
+        assert "Mail from it is Rejected" in text_of(client.get(reverse("activity:list")).content.decode())
+        html = page(client, theirs)
+        assert "moved it to another account" in html
+        assert claim_record_of(theirs).value in html
+        for secret in ("Boutique", "alice@example.com", domain.token, domain.claim_token):
+            assert secret not in html
+
+    def test_the_same_name_has_other_tokens_and_keys_in_another_account(self, charlies, domain):
+        charlies.post(reverse("domains:add"), {"name": domain.name})
+        (other,) = Domain.objects.exclude(pk=domain.pk)
+        assert {other.token, other.claim_token}.isdisjoint({domain.token, domain.claim_token})
+        html = page(charlies, other)
+        assert domain.token not in html
+        assert domain.claim_token not in html
 
     def test_without_another_owner_there_is_no_claim(self, alices, domain):
         assert "relay-claim" not in page(alices, domain)
