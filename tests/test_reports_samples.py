@@ -1,4 +1,4 @@
-"""Reports as some two hundred kinds of software write them, in many languages, encodings and for many addresses.
+"""Reports as hundreds of programs write them, in many languages, encodings and for many addresses.
 
 The folder of a sample says what is expected of it: tests/reports/hard holds bounces of kit@dest.test that are hard, and
 so on; those of two folders name three recipients. Where a sample returns the message that was sent, `{returned}` stands

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from relay.bounces import prose
+from relay.bounces import prose, wording
 from relay.bounces.dsn import ADDRESS, elided
 from relay.bounces.mime import Part
 from relay.bounces.notice import Notice
@@ -26,11 +26,11 @@ def named(root: Part, notice: Notice) -> list[tuple[str, str]]:
 
 
 def guess(root: Part, notice: Notice, report: Report) -> Report:
-    """With the one address that the notice names in passing, or the only one that the returned message was for."""
+    """With the one address that the notice names in passing, that the returned message was for or the subject names."""
     addressees = _addressees(notice)
     passing = [address for address, _ in prose.failures(notice, _senders(root, notice), addressees, most=9)]
     if not passing and not _through_list(notice):
-        passing = addressees
+        passing = addressees or [found[0] for found in ADDRESS.finditer(wording.subject_of(root))]
     if len(passing) != 1:
         return report
     return replace(report, recipients=tuple(replace(said, address=passing[0]) for said in report.recipients[:1]))

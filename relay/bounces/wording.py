@@ -25,7 +25,7 @@ SUBJECT = re.compile(
     r"not be|rejected|refused|returned|delayed|blocked|trouble)|"
     r"could ?n[o']t be deliver|could not deliver|cannot deliver|error sending|mail (?:system )?error|"
     r"user unknown|unknown (?:user|recipient|address)|"
-    r"warning: (?:could|message|mail)|mailbox (?:full|unavailable)|rejected|delayed|"
+    r"warning: (?:could|message|mail)|\bdelay (?:in|of)\b|mailbox (?:full|unavailable)|rejected|delayed|"
     r"unzustellbar|nicht zugestellt|zustell|r[uü]ckl[aä]ufer|non remis|non distribu|echec|échec|no se (?:ha |"
     r"pudo )?(?:podido )?entreg|no entregad|devuelto|"
     r"impossibile|mancato recapito|n[aã]o (?:foi )?entreg|falha|не доставлен|недоставлен|не (?:может|удалось)|"

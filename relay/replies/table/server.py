@@ -23,11 +23,12 @@ LOOKUP_TROUBLE = (
         "try again…(dns|name server|lookup)(?!.{0,120}nxdomain)|not found, try again",
         (
             "(host ?name|host|dns|name|mx|address|domain) (name )?(lookup|resolution|resolving|server) "
-            r"(\w{1,10} )?(failure|failed|error|timeout|timed out|temporar)"
+            # DragonFly's "DNS lookup failure: host … not found" is final.
+            r"(\w{1,10} )?(failure(?!: host \S{1,255} not found)|failed|error|timeout|timed out|temporar)"
         ),
         "find a gateway",
         (
-            "dns (error|failure|problem|timeout|server failure|query (failed|error)|lookup)"
+            "dns (error|failure|problem|timeout|server failure|query (failed|error)|lookup(?! failure: host))"
             "(?!.{0,120}(null mx|nxdomain|does not exist|doesn't receive))"
         ),
         r"name server: \S{1,80} host name lookup failure|servfail|temporary (lookup|dns|name resolution)",
