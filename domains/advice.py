@@ -1,6 +1,7 @@
 """Advice beside the three records: it never keeps a domain from sending."""
 
 import asyncio
+from collections.abc import Sequence
 
 from domains.answers import MOST_CHARACTERS, Answer, Kind
 from domains.asking import Asker
@@ -27,10 +28,10 @@ async def _dmarc(domain: str, bounce_host: str, asker: Asker) -> Finding:
 
 
 async def _mx(domain: str, asker: Asker) -> Finding:
-    mx, addresses = await asker.resolve(domain, "MX"), []
-    if mx.kind is not Kind.ERROR and not mx.values:
-        addresses = await asyncio.gather(asker.resolve(domain, "A"), asker.resolve(domain, "AAAA"))
-    return judge_mx(mx, addresses)
+    mx = await asker.resolve(domain, "MX")
+    if mx.kind is Kind.ERROR or mx.values:
+        return judge_mx(mx)
+    return judge_mx(mx, await asyncio.gather(asker.resolve(domain, "A"), asker.resolve(domain, "AAAA")))
 
 
 def judge_dmarc(domain: str, bounce_host: str, own: Answer, inherited: Answer | None = None) -> Finding:
@@ -60,7 +61,7 @@ def _apart(domain: str, bounce_host: str, tags: dict[str, str]) -> str:
     return "" if organisational(bounce_host) == organisational(domain) else "dmarc_spf_apart"
 
 
-def judge_mx(mx: Answer, addresses: list[Answer]) -> Finding:
+def judge_mx(mx: Answer, addresses: Sequence[Answer] = ()) -> Finding:
     """Whether somebody who answers an email reaches anybody (RFC 5321 5.1, RFC 7505)."""
     if mx.kind is Kind.ERROR:
         return finding_of(State.ERROR, (), mx.problem, mx)

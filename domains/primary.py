@@ -23,10 +23,10 @@ from django.conf import settings
 from domains.answers import plain, text_of
 from domains.drift import Change, Standing
 from domains.records import ZoneRecord
+from domains.transfer import transfer
 from domains.zone import TTL, value_text
 
 PATIENCE = 10.0  # seconds for one answer
-TRANSFER = 120.0  # and for a whole zone
 TYPES = ("TXT", "MX", "CNAME", "A", "AAAA")
 
 
@@ -93,9 +93,7 @@ class Primary:
     def _transfer(self) -> Standing:
         zone = dns.zone.Zone(self.zone, relativize=False)
         query, _ = dns.xfr.make_query(zone, serial=None, keyring=self.key)
-        self._talk(
-            lambda: dns.query.inbound_xfr(self.host, zone, query, port=self.port, timeout=PATIENCE, lifetime=TRANSFER)
-        )
+        self._talk(lambda: transfer(query, zone, (self.host, self.port)))
         return {
             (plain(name), dns.rdatatype.to_text(rdataset.rdtype)): {text_of(rdata): rdata for rdata in rdataset}
             for name, rdataset in zone.iterate_rdatasets()
@@ -120,12 +118,11 @@ class Primary:
             raise Trouble(f"The clock of {where} and ours differ too much for TSIG.") from None
         except (dns.exception.Timeout, OSError, EOFError) as error:
             raise Trouble(f"{where} cannot be reached: {error or 'no answer'}.", passing=True) from None
-        except dns.exception.FormError:
-            # RFC 8945 5.3: a server that cannot sign says no without a signature, which anybody could.
-            raise Trouble(
-                f"{where} answers without a signature: it has no zone {settings.ZONE} for this key."
-            ) from None
         except dns.exception.DNSException as error:
+            if "requires a TSIG" in str(error):
+                # RFC 8945 5.3: a server that cannot sign says no without a signature, which anybody could.
+                text = f"{where} answers without a signature: it has no zone {settings.ZONE} for this key."
+                raise Trouble(text) from None
             raise Trouble(f"{where} answered what cannot be understood: {error!r}.", passing=True) from None
 
     def _refused(self, code: int, what: str) -> Trouble:

@@ -16,7 +16,8 @@ STRING = 255  # RFC 1035 3.3.14: a longer text is several strings
 
 def zone_records(domains: Iterable[Domain] | None = None) -> list[ZoneRecord]:
     """What customers' CNAME records lead to: of these domains, or of all."""
-    keys = DkimKey.objects.select_related("domain").order_by("id")
+    # Without what would have to be decrypted.
+    keys = DkimKey.objects.select_related("domain").only("slot", "public_key", "domain__token").order_by("id")
     tokens = Domain.objects.order_by("id").values_list("token", flat=True)
     if domains is not None:
         wanted = [domain.pk for domain in domains]
@@ -53,7 +54,7 @@ def own_records() -> list[ZoneRecord]:
         *_return_path(f"bounce.{zone}"),
         *(
             ZoneRecord(f"{key.selector}._domainkey.{zone}", "CNAME", key_record(key).name)
-            for key in own.keys.select_related("domain").order_by("slot")
+            for key in own.keys.select_related("domain").only("slot", "public_key", "domain__token").order_by("slot")
         ),
         ZoneRecord(f"_dmarc.{zone}", "TXT", f"v=DMARC1; p=reject; {reports}"),
         ZoneRecord(f"_smtp._tls.{zone}", "TXT", f"v=TLSRPTv1; {reports}"),

@@ -234,7 +234,8 @@ class Knot(Server):
         """The records of one name and type."""
         message = dns.message.make_query(name, rdtype)
         response, _ = dns.query.udp_with_fallback(message, self.address, port=self.port, timeout=5)
-        return [data for rrset in response.answer for data in rrset if rrset.rdtype == dns.rdatatype.from_text(rdtype)]
+        wanted = dns.rdatatype.RdataType.make(rdtype)
+        return [data for rrset in response.answer for data in rrset if rrset.rdtype == wanted]
 
 
 class Unbound(Server):

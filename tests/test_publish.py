@@ -11,6 +11,7 @@ import dns.query
 import dns.rdatatype
 import dns.tsig
 import dns.update
+import dns.xfr
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from django.core.cache import cache
@@ -378,3 +379,19 @@ def test_a_value_with_quotes_and_backslashes_survives(server):
     (change,) = [each for each in publish.differences([record], {}) if each.name == record.name]
     assert Primary().update([change])
     assert shown(server, record.name, "TXT") == [record.value]
+
+
+def test_a_big_zone_is_read_though_we_are_busy(server, monkeypatch):
+    """A server does not wait long for a slow reader: Knot gives up after half a second."""
+    lines = [f'other{number} TXT "{"x" * 250}" "{"y" * 250}" "{"z" * 250}"' for number in range(12_000)]
+    server.serve("relay.test", zone_text("relay.test", *lines), server.zones["relay.test"])
+    process = dns.xfr.Inbound.process_message
+    slow = itertools.chain([1.5, 1.5], itertools.repeat(0))
+
+    def slowly(self, message):
+        time.sleep(next(slow))
+        return process(self, message)
+
+    monkeypatch.setattr(dns.xfr.Inbound, "process_message", slowly)
+    standing = Primary().read([])
+    assert len([name for name, rdtype in standing if rdtype == "TXT"]) == 12_000

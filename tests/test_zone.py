@@ -1,20 +1,22 @@
 """Our side of DNS: the zone file, and the simulator that serves the same in the demo."""
 
 import io
-import shutil
-import subprocess
 
+import dns.name
 import dns.resolver
 import dns.zone
 import pytest
 from django.core.management import call_command
 
 from domains import demo_dns
-from domains.models import DemoRecord
+from domains.finding import State
+from domains.look import look_now
+from domains.models import DemoRecord, Domain
 from domains.own import own_domain
 from domains.records import records_of
 from domains.zone import zone_records
 from relay.simulator.world import World, database_records
+from tests.dns_servers import FIRST, Network
 from tests.factories import make_account, make_domain
 from tests.mail_world import dns_running
 
@@ -71,13 +73,57 @@ def test_addresses_that_nobody_told_us_are_named_as_missing():
     assert "; RELAY_ZONE_ADDRESS is empty" in printed()
 
 
-@pytest.mark.skipif(shutil.which("kzonecheck") is None, reason="needs kzonecheck (knot)")
-def test_a_name_server_takes_the_zone_file(domain, settings, tmp_path):
-    settings.NAME_SERVERS = ["ns1.example.net", "ns2.example.net"]
-    settings.ZONE_ADDRESSES = {4: "192.0.2.25"}
-    file = tmp_path / "relay.zone"
-    file.write_text(printed())
-    subprocess.run(["kzonecheck", "-o", "relay.test", file], check=True)
+@pytest.fixture
+def network(settings):
+    network = Network()
+    settings.DNS_SERVER, settings.DNS_PORT = ("127.0.0.1", network.resolver.port), network.port
+    settings.PRIVATE_MX = True
+    yield network
+    network.close()
+
+
+def test_a_name_server_takes_the_zone_file_and_a_look_finds_all_it_needs_there(domain, network, settings):
+    settings.NAME_SERVERS = ["ns1.relay.test", "ns2.example.net"]
+    settings.ZONE_ADDRESSES = {4: "192.0.2.25", 6: "2001:db8::25"}
+    text = printed()
+    network.forget(**{"relay.test": f"{text}ns1 A {FIRST}\n"})
+    lines = [f"{record.name}. CNAME {record.target}." for record in records_of(domain)]
+    network.zone("boutique.example", *lines, '_dmarc TXT "v=DMARC1; p=reject"', "@ MX 10 mail")
+    picture = look_now(domain)
+    assert {finding.state for finding in picture.records.values()} == {State.VALIDATED}
+    assert picture.keys == {key.selector: key.public_key for key in domain.keys.all()}
+    assert {finding.state for finding in picture.advice.values()} == {State.VALIDATED}
+
+    for name, rdataset in dns.zone.from_text(text, relativize=False).iterate_rdatasets():
+        assert set(network.knot.ask(name, rdataset.rdtype)) == set(rdataset), f"{name} is served as printed"
+    (soa,) = network.knot.ask("relay.test", "SOA")
+    assert soa.to_text().startswith("ns1.relay.test. hostmaster.relay.test. ")
+
+
+def test_our_own_domain_is_validated_from_the_zone_alone(network):
+    """System mail is signed and its return path found without any record of a customer."""
+    own = own_domain()
+    network.forget(**{"relay.test": f"{printed()}ns A {FIRST}\n"})
+    picture = look_now(own)
+    assert {picture.records[key].state for key in ("dkim1", "dkim2")} == {State.VALIDATED}
+    assert picture.advice["dmarc"].state is State.VALIDATED
+    assert picture.advice["mx"].state is State.VALIDATED
+
+
+def test_the_serial_grows(domain):
+    def serial():
+        return int(printed().splitlines()[2].split()[4])
+
+    first = serial()
+    assert serial() >= first > 1_700_000_000
+
+
+def test_the_zone_of_many_domains_is_printed_with_few_queries(django_assert_max_num_queries):
+    account = make_account()
+    Domain.objects.bulk_create(Domain(account=account, name=f"shop{n}.example") for n in range(500))
+    own_domain()
+    with django_assert_max_num_queries(10):
+        assert printed().count(" MX 10 mx.relay.test.") >= 500
 
 
 def test_the_simulator_serves_our_zone_and_what_a_customer_of_the_demo_entered(domain, demo):
