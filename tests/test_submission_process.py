@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import random
 import signal
 import socket
 import ssl
@@ -23,6 +22,7 @@ from relay.submission.certificate import Certificate
 from relay.submission.logins import place_of
 from relay.submission.server import Kind
 from relay.submission.wire import plain_address
+from tests.stack import free_port_base
 from tests.submission_world import MESSAGE, Talker, World, emails, forget_failures, submission, wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -256,22 +256,10 @@ class Program:
         self.log.close()
 
 
-def free_ports():
-    """A base of ports that nobody uses, below those that connections get."""
-    while True:
-        base = random.randrange(20_000, 32_000)
-        with (
-            suppress(OSError),
-            socket.create_server(("127.0.0.1", base + 1)),
-            socket.create_server(("127.0.0.1", base + 2)),
-        ):
-            return base
-
-
 @pytest.fixture
 def programs(tmp_path):
     started = []
-    base = free_ports()
+    base = free_port_base()
 
     def start(**settings):
         started.append(Program(tmp_path, base, **settings))
@@ -313,7 +301,7 @@ def test_a_stop_does_not_wait_for_a_client_that_never_ends(programs):
 
 
 def test_a_port_that_is_taken_ends_the_program_at_once(tmp_path):
-    base = free_ports()
+    base = free_port_base()
     with socket.create_server(("127.0.0.1", base + 2)):
         program = Program(tmp_path, base)
         assert program.process.wait(60) != 0
