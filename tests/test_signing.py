@@ -1,20 +1,22 @@
 """Who signs with which key, from which return path, and how keys are kept."""
 
+import asyncio
 import datetime as dt
 import time
 
 import dkim
 import psycopg
 import pytest
-from asgiref.sync import async_to_sync
+from asgiref.sync import async_to_sync, sync_to_async
 from cryptography.fernet import InvalidToken
 from django.conf import settings as live
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 
-from activity.models import Recipient
-from activity.pool import conninfo
+from activity.claim import Claimed
+from activity.models import Message, Recipient
+from activity.pool import conninfo, open_pool
 from domains import reencryption
 from domains.keys import make_private_key, open_private_key, public_key_of
 from domains.models import DkimKey, Domain
@@ -145,6 +147,51 @@ def test_what_was_signed_and_deferred_leaves_with_the_key_and_return_path_of_its
     local, _, host = received.sender.partition("@")
     assert host == "bounce.relay.test"
     assert returnpath.recipient_of(local) == email.id
+
+
+def prepared_twice(email, seconds, between=lambda: None):
+    """What the deliverer holds ready for an email, and what it holds `seconds` later."""
+
+    job = claimed(email)
+
+    async def run():
+        pool = await open_pool(1, "test")
+        held = contents.Contents(pool)
+        try:
+            first = await asyncio.wait_for(held.get(job), 10)
+            await sync_to_async(between)()
+            await asyncio.sleep(seconds)
+            return first, await asyncio.wait_for(held.get(job), 10), held.cached_bytes
+        finally:
+            held.close()
+            await pool.close()
+
+    return async_to_sync(run)()
+
+
+def claimed(email):
+    values = {name: getattr(email, name) for name in ("id", "message_id", "account_id", "address", "domain", "attempt")}
+    message = Message.objects.get(id=email.message_id)
+    values |= {"domain_id": message.domain_id, "mail_from": message.mail_from, "size": message.size}
+    return Claimed(**values, give_up_at=email.give_up_at, reason="", reply="", smtputf8=False)
+
+
+def test_what_is_signed_is_not_signed_again_while_its_domain_stays_as_it_is(domain, monkeypatch):
+    monkeypatch.setattr(contents, "IDENTITY_SECONDS", 0.1)
+    first, second, _ = prepared_twice(accepted_email(domain), 0.3)
+    assert second is first
+
+
+def test_what_is_signed_is_signed_again_once_its_domain_signs_with_another_key(domain, monkeypatch):
+    monkeypatch.setattr(contents, "IDENTITY_SECONDS", 0.1)
+    first, second, held = prepared_twice(accepted_email(domain), 0.3, lambda: sign_with(domain.pk, 2, timezone.now()))
+    assert (b"s=r1;" in first.wire, b"s=r2;" in second.wire) == (True, True)
+    assert held == len(second.wire), "the first one is not held any more"
+
+
+def test_what_is_signed_is_used_for_seconds_without_asking(domain):
+    first, second, _ = prepared_twice(accepted_email(domain), 0, lambda: sign_with(domain.pk, 2, timezone.now()))
+    assert second is first
 
 
 def test_mail_of_a_domain_that_was_removed_is_signed_by_nobody(domain, monkeypatch):
