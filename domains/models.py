@@ -66,9 +66,7 @@ class Domain(models.Model):
             models.UniqueConstraint("account", Lower("name"), name="one_domain_per_account"),
             # A claim of an unproved name must not keep its owner out, so only proof is exclusive.
             models.UniqueConstraint(
-                Lower("name"),
-                condition=models.Q(validated_at__isnull=False),
-                name="one_validated_owner",
+                Lower("name"), condition=models.Q(validated_at__isnull=False), name="one_validated_owner"
             ),
         ]
         indexes = [
@@ -117,11 +115,7 @@ class DkimKey(models.Model):
         verbose_name_plural = _("DKIM keys")
         constraints = [
             models.UniqueConstraint(fields=["domain", "slot"], name="one_key_per_slot"),
-            models.UniqueConstraint(
-                fields=["domain"],
-                condition=models.Q(active=True),
-                name="one_signing_key",
-            ),
+            models.UniqueConstraint(fields=["domain"], condition=models.Q(active=True), name="one_signing_key"),
         ]
 
     def __str__(self) -> str:
