@@ -38,7 +38,7 @@ BATCH = 20
 # A worker that dies with domains in hand delays them by this.
 LEASE = dt.timedelta(minutes=2)
 SECONDS = 20.0
-# A key that is not seen yet is looked for in SOON, then less often the older it grows.
+# What is not seen yet is looked for in SOON, then less often the longer it takes.
 SOON, SLOWEST = dt.timedelta(seconds=2), dt.timedelta(minutes=15)
 TROUBLE = dt.timedelta(minutes=1)
 busy = threading.Lock()
@@ -148,19 +148,25 @@ def _come_again(domain: Domain, at: dt.datetime | None) -> None:
 def _carry_out(domain: Domain, idle: DkimKey, step: Step, sight: Sight) -> dt.datetime:
     """When to come again."""
     now = timezone.now()
+    since = idle.created_at if idle.usable_at is None else (domain.rotate_at or now)
     if sight.shown is None:
-        return now + TROUBLE
+        return now + _patience(now - since, TROUBLE)
     if step is Step.RENEW:
         renew(domain, idle, sight.ttl, now)
         return now + SOON
     if not sight.shown:
         # It was seen, and is not any more: a name server went back to an older zone.
         _same(idle).filter(active=False, usable_at__isnull=False).update(seen_at=None, usable_at=None)
-        return now + min(max((now - idle.created_at) / 4, SOON), SLOWEST)
+        return now + _patience(now - since, SOON)
     if step is Step.SEE:
         return see(domain, idle, now)
     switch(domain, idle, now)
     return now
+
+
+def _patience(waited: dt.timedelta, least: dt.timedelta) -> dt.timedelta:
+    """Longer, the longer it takes: name servers that are away for days are not asked by the thousand each minute."""
+    return min(max(waited / 4, least), SLOWEST)
 
 
 def _same(key: DkimKey) -> QuerySet[DkimKey]:

@@ -324,6 +324,18 @@ def test_a_key_that_is_never_seen_is_looked_for_less_and_less_often(domain):
     assert signing(domain) == "r1"
 
 
+def test_name_servers_that_are_away_are_asked_less_and_less_often(world, domain):
+    world.second.fail(next(each.target for each in records_of(domain) if each.key == "dkim2"), Failure.SERVFAIL)
+    ask(domain, "")
+    waits = []
+    for time in (0, 3600, 24 * 3600):
+        pass_time(domain, dt.timedelta(seconds=time))
+        step(domain)
+        waits.append((domain.next_step_at - timezone.now()).total_seconds())
+    assert 50 < waits[0] <= 60
+    assert 850 < waits[1] <= waits[2] + 1 <= 901
+
+
 # Crashes and company.
 
 
