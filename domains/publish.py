@@ -26,7 +26,8 @@ BACK_OFF = (1.0, 2.0, 4.0)  # seconds between the tries of what may pass
 OVERLAP = dt.timedelta(minutes=2)
 WHOLE = dt.timedelta(hours=1)  # how often everything is compared
 MANY = 200  # new domains, for which a transfer is quicker than questions
-MARK, WHOLE_MARK = "publish.mark", "publish.whole"
+LEASE = 120  # seconds after which a worker that died while publishing is forgotten
+MARK, WHOLE_MARK, BUSY = "publish.mark", "publish.whole", "publish.busy"
 
 
 def drift() -> list[Change]:
@@ -47,8 +48,19 @@ def publish() -> list[Change]:
 
 
 def publish_changes(now: dt.datetime | None = None) -> list[Change]:
-    """What is new since the last time; everything when that is long ago. Raises Trouble: then it is tried again."""
-    now = now or timezone.now()
+    """What is new since the last time; everything when that is long ago. Raises Trouble: then it is tried again.
+
+    One at a time, as far as the cache knows: two would only find each other's work done.
+    """
+    if not cache.add(BUSY, True, LEASE):
+        return []
+    try:
+        return _publish_changes(now or timezone.now())
+    finally:
+        cache.delete(BUSY)
+
+
+def _publish_changes(now: dt.datetime) -> list[Change]:
     mark, whole = cache.get(MARK), cache.get(WHOLE_MARK)
     if mark is None or whole is None or now - whole > WHOLE:
         done = publish()

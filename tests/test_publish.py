@@ -257,6 +257,14 @@ def test_what_could_not_be_published_is_published_the_next_time(server, domain, 
     assert shown(server, key_record(key).name, "TXT") == [key.txt]
 
 
+def test_one_worker_publishes_at_a_time(server, domain):
+    cache.add(publish.BUSY, True)
+    assert publish.publish_changes() == []
+    cache.delete(publish.BUSY)
+    assert publish.publish_changes()
+    assert cache.get(publish.BUSY) is None
+
+
 def test_the_task_publishes_and_leaves_trouble_to_the_next_time(server, domain, settings, caplog):
     server.stop()
     tasks.publish_zone()
