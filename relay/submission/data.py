@@ -12,10 +12,12 @@ from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 
+from django.conf import settings
+
 log = logging.getLogger(__name__)
 
 IN_MEMORY = 262_144
-MAX_LINE = 65_536
+MAX_LINE = settings.MAX_LINE_BYTES
 BLOCK = MAX_LINE + 4  # so that a line of just the limit, with both its line ends, is not cut
 END = b"\r\n.\r\n"
 # A line of one dot that begins or ends with a bare LF.

@@ -15,10 +15,12 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
+
 log = logging.getLogger(__name__)
 
-MAX_HEADER = 262_144
-MAX_FIELDS = 1_000
+MAX_HEADER = settings.MAX_HEADER_BYTES
+MAX_FIELDS = settings.MAX_HEADER_FIELDS
 MAX_RECEIVED = 50
 MAX_METADATA = 20
 MAX_FROM = 2_000
