@@ -136,6 +136,22 @@ def test_internationalised_addresses_are_taken_with_smtputf8(world):
     assert reply.startswith("553 5.1.3")
 
 
+def test_the_auth_parameter_of_mail_is_taken_and_means_nothing(world):
+    client = world.ready()
+    assert client.message("a@example.org", parameters=" AUTH=ceo+40bank.example").startswith("250")
+    assert Message.objects.get().mail_from == "shop@boutique.example"
+
+
+def test_received_names_the_protocol_and_hides_the_client(world):
+    make_credential(world.account, networks=["127.0.0.0/8"])
+    for kind, parameters in ((Kind.PLAIN, ""), (Kind.PLAIN, " SMTPUTF8"), (Kind.TLS, ""), (Kind.TLS, " SMTPUTF8")):
+        assert world.ready(kind).message("a@example.org", parameters=parameters).startswith("250")
+    bodies = [bytes(content.body) for content in MessageContent.objects.order_by("id")]
+    names = [body.partition(b" with ")[2].split()[0] for body in bodies]
+    assert names == [b"ESMTP", b"UTF8SMTP", b"ESMTPSA", b"UTF8SMTPSA"]
+    assert not any(b"127.0.0.1" in body or b"client.test" in body for body in bodies)
+
+
 ANSWERS = [
     ("NOOP anything", "250 2.0.0"),
     ("VRFY marie", "252 2.5.2"),
