@@ -1,5 +1,6 @@
 """Buttons that only the demo has: a customer enters records in the demo's DNS, as they would at their DNS host."""
 
+import datetime as dt
 from collections.abc import Callable
 
 from django.conf import settings
@@ -15,6 +16,9 @@ from domains import demo_dns
 from domains.models import Domain
 from domains.own import is_own
 
+# When the simulator's DNS has surely read the change.
+SEEN = dt.timedelta(seconds=2)
+
 
 def _change(request: MemberRequest, pk: int, change: Callable[[Domain], None], done: str) -> HttpResponse:
     """404 outside the demo. What was changed is looked at next, for nobody is to wait in a demo."""
@@ -26,7 +30,7 @@ def _change(request: MemberRequest, pk: int, change: Callable[[Domain], None], d
     except demo_dns.Taken:
         messages.error(request, _("Another account of the demo runs the DNS of this domain."))
         return redirect("domains:domain", pk)
-    request.account.domains.filter(pk=pk).update(next_check_at=timezone.now())
+    request.account.domains.filter(pk=pk).update(next_check_at=timezone.now() + SEEN)
     messages.success(request, done)
     return redirect("domains:domain", pk)
 

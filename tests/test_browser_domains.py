@@ -28,13 +28,12 @@ in_database = pytest.mark.django_db(transaction=True)
 
 PATIENCE = 60_000  # ms; the machine may be busy
 # As settings of the demo: how often a validated domain is looked at, and how long a failing one sends.
-CHECK, GRACE = "2s", "12s"
+CHECK, GRACE = "2s", "16s"
 
 
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory):
-    settings = {"RELAY_DOMAIN_CHECK": CHECK, "RELAY_DOMAIN_GRACE": GRACE}
-    with running_stack(tmp_path_factory.mktemp("domains") / "var", **settings) as running:
+@pytest.fixture
+def stack(tmp_path):
+    with running_stack(tmp_path / "var", RELAY_DOMAIN_CHECK=CHECK, RELAY_DOMAIN_GRACE=GRACE) as running:
         yield running
 
 
@@ -85,12 +84,22 @@ def test_a_domain_is_added_validated_sent_for_and_lost_without_a_word_of_dns(sta
     page.goto("/activity/?q=colibri")
     expect(page.locator("tr", has_text="In time")).to_contain_text("Delivered")
 
-    # A record vanishes: it is warned of everywhere, and still sends.
+    # The keys change places.
     page.goto("/domains/")
     page.get_by_role("link", name="colibri.test").click()
+    expect(page.locator("#keys")).to_contain_text(re.compile(r"DKIM 1\s*signs your mail"))
+    page.get_by_role("button", name="Rotate now").click()
+    expect(page.locator("#keys")).to_contain_text(re.compile(r"DKIM 2\s*signs your mail"))
+
+    # A record vanishes: it is warned of everywhere, and still sends, signed with the key that is left.
     page.get_by_role("button", name="Remove DKIM 2").click()
-    expect(page.locator("#records")).to_contain_text("Mail still goes out until")
+    until = time.monotonic() + 60
+    while not stack.sql("SELECT 1 FROM domains_domain WHERE name = 'colibri.test' AND failing_since IS NOT NULL"):
+        assert time.monotonic() < until
+        time.sleep(0.1)
     assert send(stack, "In the grace") == 250
+    expect(page.locator("#records")).to_contain_text("Mail still goes out until")
+    expect(page.locator("#keys")).to_contain_text(re.compile(r"DKIM 1\s*signs your mail"))
     page.goto("/activity/?q=colibri")
     expect(page.locator(".trouble")).to_contain_text("colibri.test: a DNS record is not right any more.")
     expect(page.locator("tr", has_text="In the grace")).to_contain_text("Delivered")
