@@ -1,6 +1,10 @@
 """The engine against a scripted server: what becomes of an email, whatever the other side does."""
 
+import asyncio
 import datetime as dt
+import time
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from unittest import mock
 
 import dkim
@@ -12,6 +16,7 @@ from django.utils import timezone
 from activity.models import MessageContent, Recipient
 from domains.models import DkimKey
 from relay import returnpath
+from relay.delivery import contents
 from relay.delivery.retry import delay_after, next_attempt
 from relay.simulator.script import DROP, DROP_AFTER_REPLY, GARBAGE, TAKE_AND_DROP, Fault, Stage, script
 from tests.delivering import (
@@ -283,3 +288,36 @@ def test_a_message_whose_content_could_not_be_read_is_read_when_the_database_is_
         wait_until_final(email, seconds=30)
     assert not failures
     assert (email.status, email.attempt) == ("delivered", 1)
+
+
+@pytest.mark.parametrize(("share", "ahead"), [(1.0, 40), (0.1, 24), (0.001, 0)])
+def test_the_contents_read_ahead_of_many_sites_fit_into_memory_together(share, ahead):
+    jobs = [SimpleNamespace(message_id=n, domain_id=1, size=100_000) for n in range(100)]
+
+    async def asked_for():
+        held = contents.Contents(pool=None)
+        held.look_ahead(iter(jobs), share)
+        held.close()
+        return len(held.waiting)
+
+    assert asyncio.run(asked_for()) == ahead
+
+
+def test_few_batches_of_contents_are_held_however_many_are_wanted(domain, monkeypatch):
+    monkeypatch.setattr(contents, "BATCH_BYTES", 1)
+    signing, most = [], []
+
+    def slowly(batch):
+        signing.append(batch)
+        most.append(len(signing))
+        time.sleep(0.02)
+        signing.remove(batch)
+        return signatures(batch)
+
+    signatures = contents._signatures
+    monkeypatch.setattr(contents, "_signatures", slowly)
+    monkeypatch.setattr(contents, "ThreadPoolExecutor", lambda *_: ThreadPoolExecutor(20))
+    emails = [accepted_email(domain, f"u{n}@dest.test") for n in range(20)]
+    with simulated(), engine_running():
+        wait_until_final(*emails)
+    assert max(most) <= contents.MOST_SIGNING

@@ -68,7 +68,8 @@ class Carrier:
                 await self.engine.rest(min(pause, LONGEST_REST))
             else:
                 job = traffic.take()
-                self.engine.contents.look_ahead(traffic.turns.ahead(AHEAD))
+                share = len(traffic.connections) / max(1, self.engine.connected)
+                self.engine.contents.look_ahead(traffic.turns.ahead(AHEAD), share)
                 return job
 
     async def _wait_for_work(self) -> bool:

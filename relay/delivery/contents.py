@@ -23,8 +23,11 @@ log = logging.getLogger(__name__)
 
 CACHE_BYTES = 48_000_000
 BATCH_BYTES = 8_000_000
-# Contents that are read and signed ahead of the carriers of one site.
+# Contents that are read and signed ahead of the carriers: of one site, and of all. More would be forgotten unused.
 AHEAD_BYTES = 4_000_000
+MOST_AHEAD_BYTES = CACHE_BYTES // 2
+# Batches that are being signed while the next one is read.
+MOST_SIGNING = 2
 # A key or a return path that is not seen in DNS any more is left behind so soon, by what is already signed too.
 IDENTITY_SECONDS = 3.0
 SIGNED_TOGETHER = 8
@@ -69,14 +72,17 @@ class Contents:
         self.prefetch((job,))
         return await asyncio.shield(self.waiting[job.message_id][1])
 
-    def look_ahead(self, jobs: Iterator[Claimed]) -> None:
-        """Keep the next contents of a site ready, asking for many at a time: `jobs` are those that come next."""
+    def look_ahead(self, jobs: Iterator[Claimed], share: float = 1.0) -> None:
+        """Keep the next contents of a site ready, asking for many at a time: `jobs` are those that come next.
+
+        `share` is the site's part of all that goes on, so that the contents of many sites fit into memory together.
+        """
         ahead: list[Claimed] = []
-        size = 0
+        room = min(AHEAD_BYTES, MOST_AHEAD_BYTES * share)
         for job in jobs:
-            if ahead and size + job.size > AHEAD_BYTES:
+            room -= job.size
+            if room < 0:
                 break
-            size += job.size
             ahead.append(job)
         if ahead and not self._knows(ahead[len(ahead) // 2]):
             self.prefetch(ahead)
@@ -109,6 +115,8 @@ class Contents:
             while batch := self._next_batch():
                 self.asked.update(job.message_id for job in batch)
                 await self._read(batch)
+                while len(self.tasks) >= MOST_SIGNING:
+                    await asyncio.wait(self.tasks, return_when="FIRST_COMPLETED")
 
     def _next_batch(self) -> list[Claimed]:
         batch: list[Claimed] = []
