@@ -20,7 +20,9 @@ from django.utils import timezone
 
 from domains import publish
 from domains.answers import text_of
+from domains.finding import State
 from domains.keys import public_key_of
+from domains.look import look_now
 from domains.models import DkimKey, Domain
 from domains.own import own_domain
 from domains.primary import Primary, Trouble
@@ -28,7 +30,7 @@ from domains.records import ZoneRecord, records_of
 from domains.zone import key_record
 from relay import tasks
 from relay.checks import zone_can_be_published
-from tests.dns_servers import FIRST, Knot, free_port, zone_text
+from tests.dns_servers import FIRST, Knot, Unbound, free_port, zone_text
 from tests.factories import make_account, make_domain
 
 pytestmark = pytest.mark.django_db
@@ -235,6 +237,31 @@ def test_a_new_key_and_a_new_domain_are_published_without_reading_the_whole_zone
     publish.publish_changes()
     assert shown(server, key_record(key).name, "TXT") == [key.txt]
     assert shown(server, records_of(added)[2].target, "MX") == ["10 mx.relay.test"]
+
+
+def test_a_look_finds_a_new_key_once_it_is_published(server, domain, settings):
+    """The way a rotation goes: nobody finds a key that was only made."""
+    resolver = Unbound(server.port)
+    try:
+        settings.DNS_SERVER, settings.DNS_PORT = ("127.0.0.1", resolver.port), server.port
+        settings.PRIVATE_MX = True
+        lines = [f"{record.name}. CNAME {record.target}." for record in records_of(domain)]
+        server.serve("boutique.example", zone_text("boutique.example", *lines))
+        for zone in ("boutique.example", "relay.test"):
+            resolver.lead(zone, FIRST)
+        publish.publish_changes()
+        assert {finding.state for finding in look_now(domain).records.values()} == {State.VALIDATED}
+
+        key = renew(domain, 2)
+        picture = look_now(Domain.objects.get(pk=domain.pk))
+        assert (picture.records["dkim2"].state, picture.records["dkim2"].problem) == (State.SPREADING, "our_zone")
+        assert "r2" not in picture.keys
+
+        publish.publish_changes()
+        resolver.forget()
+        assert look_now(Domain.objects.get(pk=domain.pk)).keys["r2"] == key.public_key
+    finally:
+        resolver.close()
 
 
 def test_after_a_while_the_whole_zone_is_compared(server, domain):
