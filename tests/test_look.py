@@ -272,6 +272,13 @@ async def test_a_chain_of_aliases_that_ends_at_our_target_is_validated(network):
     assert (await one()).state is State.VALIDATED
 
 
+async def test_a_whole_branch_that_is_an_alias(network):
+    """RFC 6672: DNAME; servers make the CNAME of each name below it."""
+    shop(network, dkim1=None, dkim2=None, extra=["_domainkey DNAME keys.alias.example."])
+    network.zone("alias.example", *(f"r{slot}.keys CNAME {TARGETS[f'dkim{slot}']}." for slot in (1, 2)))
+    assert states(await seen()) == dict.fromkeys(TARGETS, "validated")
+
+
 async def test_aliases_that_lead_in_a_circle(network):
     shop(network, dkim1="r1._domainkey CNAME one", extra=["one CNAME two.alias.example."])
     network.zone("alias.example", "two CNAME one.shop.example.")
