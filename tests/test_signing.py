@@ -112,14 +112,20 @@ def test_who_signs_already_is_not_switched_to(domain):
 # The deliverer follows.
 
 
+def sent(engine, domain):
+    email = accepted_email(domain)
+    engine.ring("dest.test")
+    wait_until_final(email)
+
+
 def test_mail_is_signed_with_the_new_key_seconds_after_the_switch(domain):
-    with simulated() as simulator, engine_running():
-        wait_until_final(accepted_email(domain))
+    with simulated() as simulator, engine_running() as engine:
+        sent(engine, domain)
         sign_with(domain.pk, 2, timezone.now())
         domain_key = domain.keys.get(slot=2).txt.encode()
 
         def signed_by_the_second():
-            wait_until_final(accepted_email(domain))
+            sent(engine, domain)
             return selector_of(simulator.received[-1]) == "r2"
 
         wait_until(signed_by_the_second, 15)
@@ -196,11 +202,12 @@ def test_what_is_signed_is_used_for_seconds_without_asking(domain):
 
 def test_mail_of_a_domain_that_was_removed_is_signed_by_nobody(domain, monkeypatch):
     monkeypatch.setattr(contents, "IDENTITY_SECONDS", 0.1)
-    with simulated() as simulator, engine_running():
-        wait_until_final(accepted_email(domain))
+    with simulated() as simulator, engine_running() as engine:
+        sent(engine, domain)
         domain.keys.all().delete()
         time.sleep(0.2)
         email = accepted_email(domain)
+        engine.ring("dest.test")
         wait_until(lambda: Recipient.objects.get(id=email.id).status not in ("accepted", "pending"))
     assert Recipient.objects.get(id=email.id).status != "delivered"
     assert simulator.received_count == 1
