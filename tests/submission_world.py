@@ -86,16 +86,17 @@ class Talker(Client):
         return self.content(content)
 
 
-def forget_failures():
-    """Failed log-ins outlive the server that saw them."""
+def forget_clients():
+    """Failed log-ins and what processes tell each other outlive the servers of an earlier test."""
     client = redis.Redis.from_url(settings.REDIS_URL)
-    for key in client.scan_iter("login:*"):
-        client.delete(key)
+    for pattern in ("login:*", "submission:*"):
+        for key in client.scan_iter(pattern):
+            client.delete(key)
 
 
 @contextmanager
 def submission(tmp_path):
-    forget_failures()
+    forget_clients()
     loop = Loop()
     files = (tmp_path / "certificate.pem", tmp_path / "key.pem")
     ensure_certificate(*files, "relay.test")

@@ -23,7 +23,7 @@ from relay.submission.logins import place_of
 from relay.submission.server import Kind
 from relay.submission.wire import plain_address
 from tests.stack import free_port_base
-from tests.submission_world import MESSAGE, Talker, World, emails, forget_failures, submission, wait_for
+from tests.submission_world import MESSAGE, Talker, World, emails, forget_clients, submission, wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -258,6 +258,7 @@ class Program:
 
 @pytest.fixture
 def programs(tmp_path):
+    forget_clients()
     started = []
     base = free_port_base()
 
@@ -312,7 +313,6 @@ def test_a_port_that_is_taken_ends_the_program_at_once(tmp_path):
 
 
 def test_a_guesser_is_blocked_by_all_processes(programs):
-    forget_failures()
     first, _ = (programs(RELAY_LOGIN_FAILURES="3") for _ in range(2))
     world = World(None, None, first.ports)
 
@@ -324,7 +324,6 @@ def test_a_guesser_is_blocked_by_all_processes(programs):
 
     assert [guess() for _ in range(3)] == ["535 5.7.8"] * 3
     assert [guess() for _ in range(8)] == ["421 4.7.0"] * 8, "whichever process answers"
-    forget_failures()
 
 
 def test_connections_and_messages_are_bounded_over_all_processes(programs):
