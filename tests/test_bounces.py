@@ -204,6 +204,15 @@ def test_many_reports_come_over_one_pipelined_connection(server, email):
     assert kept == [b"Subject: %d\r\n\r\nx\r\n" % number for number in range(20)]
 
 
+def test_a_reply_is_not_held_back_for_a_command_that_has_not_come_whole(server, email):
+    with closing(Client(server.port)) as client:
+        client.reply()
+        client.ask("EHLO client.test")
+        client.send(b"MAIL FROM:<>\r\nRCPT TO:<")
+        assert client.reply().startswith("250 2.1.0")
+        assert client.ask(f"{return_path_of(email)}>").startswith("250 2.1.5")
+
+
 # Which addresses are ours.
 
 
