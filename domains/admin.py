@@ -6,7 +6,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from domains.models import DkimKey, Domain, LoginEvent, SmtpCredential
+from domains.models import DemoRecord, DkimKey, Domain, DomainEvent, LoginEvent, SmtpCredential
 from domains.networks import NetworksForm
 
 
@@ -18,7 +18,7 @@ class DomainAdmin(admin.ModelAdmin):
     list_filter = (("validated_at", admin.EmptyFieldListFilter),)
     search_fields = ("=id", "name", "=token", "=account__id")
     raw_id_fields = ("account",)
-    readonly_fields = ("token", "found", "checked_at", "created_at")
+    readonly_fields = ("token", "found", "advice", "checked_at", "created_at")
     ordering = ("-id",)
     show_full_result_count = False
 
@@ -37,6 +37,34 @@ class DkimKeyAdmin(admin.ModelAdmin):
 
     def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
         return False
+
+
+@admin.register(DomainEvent)
+class DomainEventAdmin(admin.ModelAdmin):
+    """The histories of domains, read-only."""
+
+    list_display = ("id", "at", "domain", "kind", "by")
+    list_select_related = ("domain",)
+    list_filter = ("kind",)
+    search_fields = ("=domain__id", "=domain__name")
+    ordering = ("-id",)
+    show_full_result_count = False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: DomainEvent | None = None) -> bool:  # noqa: ARG002
+        return False
+
+
+@admin.register(DemoRecord)
+class DemoRecordAdmin(admin.ModelAdmin):
+    """What the demo's customers entered in its DNS; empty everywhere else."""
+
+    list_display = ("name", "type", "value", "domain")
+    list_select_related = ("domain",)
+    raw_id_fields = ("domain",)
+    ordering = ("name",)
 
 
 @admin.register(SmtpCredential)
