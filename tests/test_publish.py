@@ -366,6 +366,13 @@ def test_a_server_that_will_not_is_told_of_clearly(server, settings, wrong, told
         assert stopped.value.returncode == 2
 
 
+def test_a_clock_that_is_wrong_is_told_as_such(server, monkeypatch):
+    """RFC 8945 5.2.3: five minutes are forgiven."""
+    monkeypatch.setattr("dns.message.time", SimpleNamespace(time=lambda: time.time() + 3600))
+    with pytest.raises(CommandError, match="clock"):
+        run()
+
+
 def test_a_server_that_is_down_is_tried_again_until_it_is_back(server, domain, monkeypatch):
     run()
     key = renew(domain, 1)
