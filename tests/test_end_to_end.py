@@ -21,7 +21,14 @@ from tests.stack import running_stack
 from tests.test_browser import ARGUMENTS, CHROMIUM
 
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-needs_swaks = pytest.mark.skipif(not shutil.which("swaks", path=PATH), reason="needs swaks")
+
+
+def swaks_speaks_tls():
+    swaks = shutil.which("swaks", path=PATH)
+    return swaks and b"TLS supported" in subprocess.run([swaks, "--support"], capture_output=True).stdout
+
+
+needs_swaks = pytest.mark.skipif(not swaks_speaks_tls(), reason="needs swaks with TLS (Net::SSLeay)")
 needs_opendkim = pytest.mark.skipif(not shutil.which("opendkim", path=PATH), reason="needs opendkim")
 
 
