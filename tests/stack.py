@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import random
+import resource
 import signal
 import smtplib
 import socket
@@ -102,6 +103,12 @@ def environment(home, **settings):
     }
 
 
+def few_open_files():
+    """As most systems start a program, whatever this one allows."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, most))
+
+
 @contextlib.contextmanager
 def running_stack(home, seconds=150, **settings):
     """Ends it with Ctrl-C; the log of everything is in home/log."""
@@ -115,6 +122,7 @@ def running_stack(home, seconds=150, **settings):
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=few_open_files,
         )
     started = time.time()
     try:

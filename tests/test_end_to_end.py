@@ -152,6 +152,12 @@ def test_every_final_status_of_the_demo_is_there_within_a_minute_a_late_bounce_i
         time.sleep(0.1)
 
 
+@pytest.mark.parametrize("name", ["submission", "bounces", "deliverer"])
+def test_a_program_with_many_connections_may_open_more_files_than_systems_allow_at_first(stack, name):
+    now, most = psutil.Process(stack.program(name).pid).rlimit(psutil.RLIMIT_NOFILE)
+    assert now == min(most, 65_536) > 1024
+
+
 def test_up_json_is_complete_and_private(stack):
     assert (stack.home / "up.json").stat().st_mode & 0o777 == 0o600
     keys = {"web", "submission", "bounces", "dns", "simulator", "login", "database_url", "redis_url", "domain"}

@@ -6,7 +6,7 @@ from typing import Any
 
 from celery import signals
 
-from relay import metrics
+from relay import metrics, open_files
 from relay.delivery.engine import STOP_SECONDS, Engine, run_in_thread
 
 _engine: Engine | None = None
@@ -20,6 +20,7 @@ def ring(domains: Iterable[str], *, asked: bool = False) -> None:
 
 def start() -> None:
     global _engine, _thread
+    open_files.allow_many()
     metrics.serve()
     _engine = Engine()
     _thread = run_in_thread(_engine)

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from activity.pool import open_pool
+from relay import open_files
 from relay.bounces.server import Server
 
 
@@ -23,6 +24,7 @@ class Command(BaseCommand):
         logging.getLogger("mail.log").setLevel(logging.WARNING)
         # Mail on its way goes before what comes back.
         os.nice(settings.BACKGROUND_NICENESS)
+        open_files.allow_many()
         uvloop.run(serve())
 
 

@@ -1,7 +1,6 @@
 """The submission server: SMTP in, for customers' software."""
 
 import asyncio
-import resource
 import signal
 import socket
 from typing import Any
@@ -12,6 +11,7 @@ from django.core.checks import Tags
 from django.core.management.base import BaseCommand
 
 from activity import slices
+from relay import open_files
 from relay.submission.certificate import Certificate
 from relay.submission.listeners import bind, listen
 from relay.submission.server import Kind, Server
@@ -26,14 +26,8 @@ class Command(BaseCommand):
         certificate = Certificate(settings.TLS_CERTIFICATE, settings.TLS_KEY)
         bound = bind()
         slices.ensure()
-        allow_many_connections()
+        open_files.allow_many()
         uvloop.run(serve(certificate, bound))
-
-
-def allow_many_connections() -> None:
-    """As many open files as the system lets us have: each connection is one."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def serve(certificate: Certificate, bound: dict[Kind, socket.socket]) -> None:
