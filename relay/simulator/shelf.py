@@ -19,7 +19,7 @@ class Shelf:
     """
 
     def __init__(
-        self, folder: Path, *, newest: int = 200, keep_bytes: int = 64 * 1024 * 1024, per_second: int = 20
+        self, folder: Path, *, newest: int = 200, keep_bytes: int = 64 * 1024 * 1024, per_second: int = 100
     ) -> None:
         self.folder = folder
         self.newest, self.keep_bytes, self.per_second = newest, keep_bytes, per_second
