@@ -33,7 +33,7 @@ class Arrival:
     """One SMTP transaction. `recipients` are still to be judged as a whole, `refused` were refused one by one.
 
     `read_body` gives the bytes to be delivered; it is called inside the commit, so that a big body can lie on disk
-    until then. Sizes are in bytes.
+    until then. `recordable` says of how many recipients that are refused there are to be rows. Sizes are in bytes.
     """
 
     account_id: int
@@ -51,6 +51,7 @@ class Arrival:
     metadata: dict[str, str] = field(default_factory=dict)
     refused: list[tuple[str, Refusal]] = field(default_factory=list)
     read_body: Callable[[], bytes] = bytes
+    recordable: Callable[[int], int] = int
     id: UUID = field(default_factory=uuid7)
 
 

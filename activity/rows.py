@@ -74,11 +74,14 @@ class Batch:
         """`give_up` is how long after now its attempts end."""
         refused = list(arrival.refused)
         if refusal is not None:
-            refused += [(address, refusal) for address in arrival.recipients]
-        self._message(arrival)
+            recorded = arrival.recordable(len(arrival.recipients))
+            refused += [(address, refusal) for address in arrival.recipients[:recorded]]
+        taken = refusal is None and bool(arrival.recipients)
+        if refused or taken:
+            self._message(arrival)
         for address, each in refused:
             self._recipient(arrival, address, each, give_up)
-        if refusal is not None or not arrival.recipients:
+        if not taken:
             return
         self.rows["activity_messagecontent"].append((arrival.id, arrival.read_body()))
         for address in arrival.recipients:

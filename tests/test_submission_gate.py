@@ -47,7 +47,7 @@ def test_nobody_sends_without_logging_in(world):
 def test_a_suspended_account_is_refused(world, client):
     world.account.suspended_at = timezone.now()
     world.account.save()
-    wait_for(lambda: not world.server.directory.answers)
+    wait_for(lambda: not world.server.directory.answers, seconds=4)
     [reply] = client.begin_message("a@example.org")
     assert reply.startswith("550 5.7.1 This account is suspended")
     client.ask("RSET")
@@ -119,7 +119,7 @@ def test_the_51st_recipient_is_refused_and_the_first_50_go_on(client):
 def test_an_account_may_have_its_own_limit_of_recipients(world, client):
     world.account.max_recipients = 1
     world.account.save()
-    wait_for(lambda: not world.server.directory.answers)
+    wait_for(lambda: not world.server.directory.answers, seconds=4)
     assert [reply[:3] for reply in client.begin_message("a@example.org", "b@example.org")] == ["250", "550"]
 
 
@@ -244,14 +244,14 @@ def test_no_valid_recipient_means_no_data(client):
 def test_a_revoked_credential_cannot_go_on_in_an_open_connection(world, client):
     assert client.message("a@example.org").startswith("250")
     SmtpCredential.objects.filter(pk=world.credential.pk).update(revoked_at=timezone.now())
-    wait_for(lambda: not world.server.directory.answers)
+    wait_for(lambda: not world.server.directory.answers, seconds=4)
     assert client.ask("MAIL FROM:<shop@boutique.example>").startswith("530 5.7.0")
 
 
 def test_a_revocation_holds_for_the_message_under_way(world, client):
     client.begin_message("a@example.org")
     world.credential.revoke()
-    wait_for(lambda: not world.server.directory.answers)
+    wait_for(lambda: not world.server.directory.answers, seconds=4)
     assert client.content().startswith("530 5.7.0")
     assert not Recipient.objects.filter(status="accepted").exists()
 
@@ -261,7 +261,7 @@ def test_a_domain_that_was_just_validated_may_send(world, client):
     client.begin_message("a@example.org", sender="shop@new.example")
     domain.validated_at = timezone.now() - dt.timedelta(seconds=1)
     domain.save()
-    wait_for(lambda: not world.server.directory.answers)
+    wait_for(lambda: not world.server.directory.answers, seconds=4)
     client.ask("RSET")
     assert client.begin_message("a@example.org", sender="shop@new.example")[0].startswith("250")
 

@@ -8,9 +8,11 @@ import psycopg
 import pytest
 import redis
 from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
 
-from activity.models import Recipient
-from billing.models import Usage
+from activity.models import Message, Recipient
+from billing.models import Usage, period_of
 from relay.limits import Buckets, Room, Slots
 from relay.submission.neighbours import Neighbours
 from relay.submission.server import Kind
@@ -47,6 +49,14 @@ def test_buckets_that_are_full_are_forgotten(monkeypatch):
         buckets.take(number)
         now += 1
     assert len(buckets.levels) <= 6
+
+
+def test_what_is_known_of_senders_is_forgotten_when_they_send_no_more(world, monkeypatch):
+    monkeypatch.setattr("relay.submission.directory.REMEMBER_LISTENING", 0.3)
+    world.server.directory.answers.clear()
+    assert world.ready().message("a@example.org").startswith("250")
+    assert world.server.directory.answers
+    wait_for(lambda: not world.server.directory.answers)
 
 
 def test_slots_and_room_come_back():
@@ -233,6 +243,26 @@ def test_a_flood_over_the_quota_stores_few_rows(world):
         reply = client.message(*(f"r{n}@example.org" for n in range(20)))
         assert reply.startswith("550 5.7.1 Monthly quota reached")
     assert Recipient.objects.count() < 250
+
+
+def test_messages_over_the_quota_whose_ends_come_at_once_are_few_rows_too(world):
+    world.account.plan.monthly_quota = 0
+    world.account.plan.save()
+    usage = Usage.objects.create(account=world.account, period=period_of(timezone.now()))
+    clients = [world.ready() for _ in range(12)]
+    for client in clients:
+        client.begin_message(*(f"r{n}@example.org" for n in range(50)))
+        assert client.ask("DATA").startswith("354")
+    with transaction.atomic():
+        Usage.objects.select_for_update().get(pk=usage.pk)
+        for client in clients:
+            client.send(MESSAGE + b".\r\n")
+        wait_for(lambda: len(world.server.committer.waiting) == len(clients) - 1)
+    assert {client.reply()[:9] for client in clients} == {"550 5.7.1"}
+    rows = Recipient.objects.count()
+    assert 100 <= rows < 250
+    wait_for(lambda: Usage.objects.get(pk=usage.pk).refused_unrecorded == 600 - rows)
+    assert Message.objects.count() <= rows, "no message without a recipient"
 
 
 @pytest.fixture

@@ -90,10 +90,17 @@ class Directory:
             if len(self.answers) >= MAX_REMEMBERED:
                 self.answers.clear()
             answer.add_done_callback(lambda done: done.cancelled() or done.exception())
-            self.answers[key] = (now + (REMEMBER_LISTENING if self.listening else REMEMBER_DEAF), answer)
+            remember = REMEMBER_LISTENING if self.listening else REMEMBER_DEAF
+            self.answers[key] = (now + remember, answer)
+            self.loop.call_later(remember, self._expire, key, answer)
         # Shielded: a client that goes away must not take the answer from the others who wait for it.
         result: T = await asyncio.shield(answer)
         return result
+
+    def _expire(self, key: Hashable, answer: asyncio.Future[Any]) -> None:
+        """Give its memory back: an account's suppression list is big."""
+        if self.answers.get(key, (0.0, None))[1] is answer:
+            del self.answers[key]
 
     async def listen(self, pool: Pool) -> None:
         """Forever: forget everything when something changed. NOTIFY arrives after the change is committed."""

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
+from functools import cache, partial
 
 from activity.accept import GroupCommit, Unavailable
 from activity.arrival import Arrival, Refusal
@@ -28,11 +29,17 @@ class Refusals:
         self.quotas: dict[int, tuple[float, int, Refusal]] = {}
 
     def bound(self, arrival: Arrival) -> None:
-        """Leave as many refused recipients in the arrival as may be recorded now; count the others."""
+        """Leave as many refused recipients in the arrival as may be recorded now; the commit may refuse the others."""
         if arrival.refused:
-            granted = self.buckets.take(arrival.account_id, len(arrival.refused))
-            self.unrecorded[arrival.account_id] += len(arrival.refused) - granted
-            del arrival.refused[granted:]
+            del arrival.refused[self.grant(arrival.account_id, len(arrival.refused)) :]
+        # Asked again when a batch is tried again, and then it is the same.
+        arrival.recordable = cache(partial(self.grant, arrival.account_id))
+
+    def grant(self, account_id: int, wanted: int) -> int:
+        """Of how many refused recipients there may be rows; the others are counted."""
+        granted = self.buckets.take(account_id, wanted)
+        self.unrecorded[account_id] += wanted - granted
+        return granted
 
     async def record(self, arrival: Arrival) -> None:
         """Write an arrival of which nothing was accepted. Raises Unavailable."""
