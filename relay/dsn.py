@@ -1,6 +1,7 @@
 """Delivery status notifications of our own (RFC 3464), for customers whose software expects them."""
 
 import logging
+import re
 from email.message import Message as Part
 from email.mime.base import MIMEBase
 from email.mime.multipart import MIMEMultipart
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 
 A_RUN = 500
 CLIENT = "notifications"
+# What can stand in a header field as it is, whatever the customer's software wrote: ASCII, and no encoded word.
+MESSAGE_ID = re.compile(r"(?!.*=\?)[!-;=?-~]{1,250}")
 TEXT = """This is the mail system at {hostname}.
 
 Your message could not be delivered to this address:
@@ -54,7 +57,12 @@ def _send(recipient_id: UUID) -> bool:
     if bounce is None or not bounce.message.mail_from or suppression_of(domain.account_id, bounce.message.mail_from):
         forgive(recipient_id)
         return False
-    raw = compose(bounce).as_bytes(policy=SMTP if bounce.message.mail_from.isascii() else SMTPUTF8)
+    try:
+        raw = compose(bounce).as_bytes(policy=SMTP if bounce.message.mail_from.isascii() else SMTPUTF8)
+    except Exception:  # it would fail again, and everybody who is owed one waits behind it
+        log.exception("no notification about %s can be written", recipient_id)
+        forgive(recipient_id)
+        return False
     arrival = Arrival(
         account_id=domain.account_id,
         credential_id=None,
@@ -94,8 +102,9 @@ def compose(bounce: Bounce) -> MIMEMultipart:
     report["Date"] = format_datetime(timezone.now())
     report["Message-ID"] = make_msgid(domain=settings.ZONE)
     report["Auto-Submitted"] = "auto-replied"  # RFC 3834 5
-    if bounce.message.header_id:
-        report["References"] = f"<{one_line(bounce.message.header_id.strip('<>'), 250)}>"
+    message_id = bounce.message.header_id.strip("<>")
+    if MESSAGE_ID.fullmatch(message_id):
+        report["References"] = f"<{message_id}>"
     report.attach(MIMEText(_words(bounce), "plain", "utf-8"))
     report.attach(_status(bounce))
     original = MIMEBase("text", "rfc822-headers")

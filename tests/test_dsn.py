@@ -112,6 +112,37 @@ def test_no_more_notifications_go_where_notifications_bounce(account, credential
     assert not OwedDsn.objects.exists()
 
 
+NO_IDS = ["<ä =?utf-8?b?////?= =?utf-8?q?=0A?=>", "<=?utf-8?b?////?=@x>", "<a\x1bb>", "<a b@x>", "a" * 300]
+
+
+@pytest.mark.parametrize("written", NO_IDS)
+def test_what_was_written_as_a_message_id_fails_no_notification(account, credential, written):
+    bounced(account, credential_id=credential.id, header_id=written)
+    assert dsn.send_owed() == 1
+    _, message = notification()
+    assert "References" not in message
+
+
+def test_the_message_id_is_referred_to(account, credential):
+    bounced(account, credential_id=credential.id, header_id="<a=b.c+1@mail.boutique.example>")
+    dsn.send_owed()
+    assert notification()[1]["References"] == "<a=b.c+1@mail.boutique.example>"
+
+
+def test_one_that_cannot_be_written_keeps_nobody_else_waiting(account, credential, monkeypatch, caplog):
+    for number in range(3):
+        bounced(account, address=f"gone{number}@dest.test", credential_id=credential.id)
+    compose = dsn.compose
+
+    def moody(bounce):
+        return 1 / 0 if bounce.recipient.address == "gone0@dest.test" else compose(bounce)
+
+    monkeypatch.setattr(dsn, "compose", moody)
+    assert dsn.send_owed() == 2
+    assert "ZeroDivisionError" in caplog.text
+    assert not OwedDsn.objects.exists()
+
+
 def test_an_internationalised_address_is_written_in_ascii():
     assert dsn.typed_address("jörg@dest.test") == r"utf-8; j\x{F6}rg@dest.test"
 
