@@ -3,8 +3,26 @@
 import time
 from collections import Counter
 from collections.abc import Hashable
+from functools import lru_cache
+from ipaddress import ip_address, ip_network
 
 MANY_BUCKETS = 10_000
+
+
+def plain_address(text: str) -> str:
+    """The address as it is compared and kept: an IPv4 client of an IPv6 socket as IPv4, and no zone (RFC 4007 11)."""
+    try:
+        ip = ip_address(text.partition("%")[0])
+    except ValueError:
+        return ""
+    return str(getattr(ip, "ipv4_mapped", None) or ip)
+
+
+@lru_cache(1_000)
+def place_of(address: str) -> str:
+    """The plain address, or its network for IPv6, where one customer has at least a /64."""
+    ip = ip_address(address)
+    return address if ip.version == 4 else str(ip_network(f"{address}/64", strict=False))
 
 
 class Buckets:

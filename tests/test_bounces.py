@@ -23,6 +23,7 @@ from activity.status import Status
 from domains.models import Domain
 from relay import returnpath
 from relay.bounces.server import Server
+from relay.bounces.session import peer_at
 from relay.simulator.reports import REPORTS, Report
 from relay.tasks import sweep_reports, understand_report
 from tests.factories import make_account, make_domain, make_email
@@ -338,6 +339,14 @@ def test_connections_from_one_address_are_bounded(server):
         clients[0].ask("QUIT")
         wait_for(lambda: server.desk.limits.open.total() == 2)
         assert stack.enter_context(closing(Client(server.port))).reply().startswith("220")
+
+
+def test_an_ipv6_network_is_one_address_and_an_ipv4_client_is_itself():
+    with serving() as server:
+        server.desk.limits.connections_of_one = 1
+        clients = ("2001:db8::1", "2001:db8::ffff:2", "2001:db8:0:1::1", "192.0.2.1", "::ffff:192.0.2.2")
+        admitted = [server.desk.limits.connect(peer_at((client, 40_000))) for client in clients]
+    assert admitted == [True, False, True, True, True]
 
 
 def test_reports_from_one_address_are_bounded(email):

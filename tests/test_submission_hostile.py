@@ -60,6 +60,13 @@ def test_a_line_that_is_no_command_is_500_and_the_session_goes_on(client, name):
     assert client.message("a@example.org").startswith("250")
 
 
+@pytest.mark.parametrize("character", ["\N{SNOWMAN}", "\N{MAN}"])
+def test_no_reply_is_longer_than_a_client_must_be_able_to_read(client, character):
+    client.ask("MAIL FROM:<shop@boutique.example>")
+    assert len(client.ask(f"RCPT TO:<{character * 400}@example.org>")) == 510
+    assert client.ask("NOOP").startswith("250")
+
+
 def send_for_ever(client, data):
     """Until the server has cut the connection."""
     until = time.monotonic() + 20

@@ -4,6 +4,8 @@ import asyncio
 import base64
 import datetime as dt
 import select
+import socket
+import time
 
 import pytest
 import redis
@@ -12,13 +14,13 @@ from django.utils import timezone
 
 from domains.logins import drop_expired
 from domains.models import LoginEvent, SmtpCredential
-from relay.limits import Buckets
+from relay.limits import Buckets, place_of
 from relay.submission import logins
 from relay.submission.failures import Failures, SharedFailures, key_of
 from relay.submission.login_log import LoginLog
-from relay.submission.logins import Logins, place_of
+from relay.submission.logins import Logins
 from relay.submission.server import Kind
-from relay.submission.valkey import Valkey
+from relay.submission.valkey import AWAY_SECONDS, PATIENCE, Valkey
 from tests.factories import make_credential
 from tests.submission_world import submission, wait_for
 
@@ -176,6 +178,18 @@ def test_without_valkey_log_ins_go_on_and_failures_are_counted(world, processes,
     assert attempts(world, *[(first, "a")] * 4) == [0.0, 0.0, 0.0, "blocked"]
 
 
+def test_a_valkey_that_says_nothing_delays_a_log_in_once_and_not_for_long(world, processes, monkeypatch):
+    first, _ = processes
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setattr(settings, "REDIS_URL", f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
+        first.failures.valkey = valkey = world.loop.run(opened(Valkey))
+        begun = time.monotonic()
+        assert world.loop.run(first.attempt("192.0.2.9", world.credential.username, world.secret)).login
+        assert attempts(world, *[(first, "a")] * 4) == [0.0, 0.0, 0.0, "blocked"]
+        assert PATIENCE <= time.monotonic() - begun < AWAY_SECONDS
+        world.loop.run(valkey.close())
+
+
 def test_guesses_made_side_by_side_are_no_more_than_the_limit(world, processes):
     first, second = processes
 
@@ -183,7 +197,9 @@ def test_guesses_made_side_by_side_are_no_more_than_the_limit(world, processes):
         guesses = (process.attempt("192.0.2.7", "a", str(n)) for process in (first, second) for n in range(10))
         return await asyncio.gather(*guesses)
 
-    assert sorted(attempt.blocked for attempt in world.loop.run(guess_at_once())) == [False] * 3 + [True] * 17
+    answered = [attempt for attempt in world.loop.run(guess_at_once()) if not attempt.blocked]
+    # Fewer, where Valkey hears of them in another order than the process counted them.
+    assert 1 <= len(answered) <= 3
 
 
 def test_counting_failures_has_a_bound(monkeypatch):

@@ -18,10 +18,9 @@ from django.db import connection
 
 from activity.models import Message, Recipient
 from relay.embedded.certificate import ensure_certificate
+from relay.limits import place_of, plain_address
 from relay.submission.certificate import Certificate
-from relay.submission.logins import place_of
 from relay.submission.server import Kind
-from relay.submission.wire import plain_address
 from tests.stack import free_port_base
 from tests.submission_world import MESSAGE, Talker, World, emails, forget_clients, submission, wait_for
 

@@ -4,9 +4,12 @@ import asyncio
 import re
 import ssl
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from aiosmtpd.smtp import SMTP, syntax
+
+from relay.limits import place_of, plain_address
 
 if TYPE_CHECKING:
     from relay.bounces.server import Desk
@@ -48,12 +51,12 @@ class Session(SMTP):
 
     @property
     def peer(self) -> str:
-        return str(self.session.peer[0]) if self.session and self.session.peer else ""
+        """The client's address or its network, by which it is bounded; "" when there is no telling."""
+        return peer_at(self.session.peer) if self.session else ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if self._original_transport is None:
-            peer = str((transport.get_extra_info("peername") or ("",))[0])
-            self.admitted = self.desk.limits.connect(peer)
+            self.admitted = self.desk.limits.connect(peer_at(transport.get_extra_info("peername")))
         super().connection_made(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -138,6 +141,12 @@ class Session(SMTP):
             return bytes(await self._reader.readuntil(b".\r\n"))
         except asyncio.LimitOverrunError as overrun:
             return bytes(await self._reader.read(overrun.consumed))
+
+
+def peer_at(name: Sequence[object] | None) -> str:
+    """`name` is the socket's; None when the client was gone before we could ask who it was."""
+    address = plain_address(str(name[0])) if name else ""
+    return place_of(address) if address else ""
 
 
 def unstuffed(content: bytearray) -> bytes:

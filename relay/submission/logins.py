@@ -5,11 +5,10 @@ after the same delay.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
-from ipaddress import ip_address, ip_network
 
 from domains.logins import Result
 from domains.models import hash_secret
+from relay.limits import place_of
 from relay.submission.directory import Directory
 from relay.submission.failures import SharedFailures, key_of
 from relay.submission.login_log import LoginLog
@@ -32,13 +31,6 @@ class Attempt:
     login: Login | None = None
     delay: float = 0.0
     blocked: bool = False
-
-
-@lru_cache(1_000)
-def place_of(address: str) -> str:
-    """The address, or its network for IPv6, where one customer has at least a /64."""
-    ip = ip_address(address)
-    return address if ip.version == 4 else str(ip_network(f"{address}/64", strict=False))
 
 
 class Logins:

@@ -14,9 +14,7 @@ from ipaddress import IPv4Address, IPv6Address
 from aiosmtpd.proxy_protocol import V2_CMD, get_proxy
 from django.conf import settings
 
-from relay.limits import Slots
-from relay.submission.logins import place_of
-from relay.submission.wire import plain_address
+from relay.limits import Slots, place_of, plain_address
 
 log = logging.getLogger(__name__)
 

@@ -13,13 +13,13 @@ from activity.accept import GroupCommit
 from activity.arrival import Refusal
 from activity.pool import Pool, open_pool
 from domains.senders import Sender
-from relay.limits import Buckets, Room, Slots
+from relay.limits import Buckets, Room, Slots, place_of
 from relay.submission import gate
 from relay.submission.certificate import Certificate
 from relay.submission.directory import Directory
 from relay.submission.failures import SharedFailures
 from relay.submission.login_log import LoginLog
-from relay.submission.logins import Login, Logins, place_of
+from relay.submission.logins import Login, Logins
 from relay.submission.neighbours import Neighbours
 from relay.submission.refusals import Refusals
 from relay.submission.valkey import Valkey

@@ -7,11 +7,13 @@ packet for its packet (RFC 2920 3.2).
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
-from ipaddress import ip_address
 from math import inf
 from typing import cast
 
+from relay.limits import plain_address
+
 MAX_LINE = 12_288  # RFC 4954 4: an AUTH line may have 12,288 octets; no other command comes near it
+MAX_REPLY = 510  # RFC 5321 4.5.3.1.5: 512 octets with the line end
 MAX_WASTE = 1_000_000  # of a line that never ends
 MAX_WAITING = 65_536  # read ahead of a slow answer
 MAX_UNSENT = 500  # replies that are gathered; a client may send as many commands as it likes and read none of them
@@ -35,15 +37,6 @@ class Stopping(Exception):
 
 class LineTooLong(Exception):
     """A line over the limit was read to its end and thrown away."""
-
-
-def plain_address(text: str) -> str:
-    """The address as it is compared and kept: an IPv4 client of an IPv6 socket as IPv4, and no zone (RFC 4007 11)."""
-    try:
-        ip = ip_address(text.partition("%")[0])
-    except ValueError:
-        return ""
-    return str(getattr(ip, "ipv4_mapped", None) or ip)
 
 
 class Wire(asyncio.Protocol):
@@ -186,7 +179,7 @@ class Wire(asyncio.Protocol):
         self.buffer[:0] = data
 
     def say(self, reply: str) -> None:
-        self.out.append(reply.encode("ascii", "backslashreplace") + b"\r\n")
+        self.out.append(reply.encode("ascii", "backslashreplace")[:MAX_REPLY] + b"\r\n")
 
     def flush(self) -> None:
         if self.out and not self.transport.is_closing():
