@@ -256,6 +256,16 @@ def test_what_is_wrong_with_the_sender_waits_for_rcpt_and_is_a_row_for_each(worl
     assert Message.objects.count() == 1
 
 
+@pytest.mark.parametrize("name", ["two From", "a From domain that is not validated", "a monthly quota that is reached"])
+def test_a_message_that_is_refused_at_its_end_is_told_with_its_subject(world, name):
+    row = TABLE[name]
+    if row.before:
+        getattr(Prepared(), row.before)(world)
+    refusal_of(world.ready(), row)
+    email, _ = the_email(row.recipient)
+    assert Message.objects.get(pk=email.message_id).subject == "Your receipt"
+
+
 def test_a_recipient_named_twice_is_one_row_and_one_of_the_fifty(world):
     client = world.ready()
     replies = client.begin_message(

@@ -54,7 +54,7 @@ def examine(server: "Server", transaction: Transaction, content: Content) -> tup
         return Header(), gate.unreadable(content.problem, server.max_bytes)
     header, sender = Header(), transaction.sender
     try:
-        header = message.parse(content.read(message.MAX_HEADER + 4))
+        message.parse(content.read(message.MAX_HEADER + 4), header)
     except Looping as error:
         return header, gate.looping(str(error))
     except Malformed as error:

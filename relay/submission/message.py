@@ -69,14 +69,15 @@ class Header:
     metadata: dict[str, str] = field(default_factory=dict)
 
 
-def parse(head: bytes) -> Header:
-    """`head` begins with the message and holds at least its header block. Raises Malformed."""
-    header = Header()
+def parse(head: bytes, header: Header | None = None) -> Header:
+    """`head` begins with the message and holds at least its header block.
+
+    Raises Malformed; what could be read until then is in `header`, if one is given.
+    """
+    header = header or Header()
     senders, received = [], 0
     block = block_of(head)
     fields, end = fields_of(block)
-    if end < len(block):
-        header.repair = missing_line(block, end)
     for name, raw, value in fields:
         header.length += len(raw)
         if name == TAG:
@@ -94,6 +95,8 @@ def parse(head: bytes) -> Header:
         elif name == b"message-id":
             header.message_id = text_of(value)
         received += name == b"received"
+    if end < len(block):
+        header.repair = missing_line(block, end)
     if received > MAX_RECEIVED:
         raise Looping(f"it has {received} Received header fields, so it seems to travel in a loop")
     header.sender = sender_of(senders)
