@@ -4,6 +4,7 @@ import smtplib
 import socket
 import ssl
 import uuid
+from contextlib import suppress
 
 import pytest
 
@@ -186,6 +187,31 @@ def test_commands_injected_before_starttls_are_never_run(world):
     client.wrap()
     assert client.ask("NOOP").startswith("250 2.0.0 Nothing")
     assert client.ask("MAIL FROM:<shop@boutique.example>").startswith("503 5.5.1 Say EHLO")
+
+
+def test_what_comes_in_one_packet_with_the_end_of_the_handshake_is_heard(world):
+    client = world.connect()
+    client.reply()
+    client.ask("EHLO client.test")
+    assert client.ask("STARTTLS").startswith("220")
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(incoming, outgoing)
+    while True:
+        try:
+            tls.do_handshake()
+            break
+        except ssl.SSLWantReadError:
+            client.send(outgoing.read())
+            incoming.write(client.socket.recv(65_536))
+    tls.write(b"EHLO client.test\r\n")
+    client.send(outgoing.read())
+    heard = b""
+    while b"AUTH PLAIN" not in heard:
+        incoming.write(client.socket.recv(65_536))
+        with suppress(ssl.SSLWantReadError):
+            heard += tls.read()
 
 
 def test_a_handshake_that_fails_ends_the_connection_and_nothing_else(world):
