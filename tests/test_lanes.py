@@ -22,6 +22,7 @@ from activity.status import Status
 from domains.models import DkimKey
 from relay.delivery import traffic
 from relay.delivery.manners import Manners, complains
+from relay.delivery.mta_sts import Policies, Policy
 from relay.delivery.turns import Turns
 from relay.simulator.script import DROP, TAKE_AND_DROP, Fault, Stage, script
 from relay.simulator.server import Simulator
@@ -333,6 +334,22 @@ def test_a_dead_mail_host_of_a_provider_closes_only_its_own_domains(domain):
         wait_until_final(*well)
         wait_until(lambda: all("deferred" in history(email) for email in ill))
     assert {email.status for email in well} == {"delivered"}
+
+
+@pytest.mark.parametrize("permitted", ["elsewhere.test", "mx.test"])
+def test_a_domain_whose_own_policy_forbids_its_servers_holds_up_no_other(domain, monkeypatch, permitted):
+    async def policy(_policies, name):
+        return Policy("enforce", (permitted,), 86_400) if name == "choosy.test" else None
+
+    monkeypatch.setattr(Policies, "policy", policy)
+    records = [("choosy.test", "MX", "10 mx.test"), ("lax.test", "MX", "10 mx.test"), ("mx.test", "A", "127.0.0.1")]
+    emails = [accepted_email(domain, f"u{n}@{name}") for n in range(6) for name in ("choosy.test", "lax.test")]
+    choosy, lax = emails[::2], emails[1::2]
+    with mail_hosts(*records, behave=Counting(delay=0.05)), short_retries(60), engine_running():
+        wait_until_final(*lax)
+        wait_until(lambda: all("deferred" in history(email) for email in choosy))
+    assert {tuple(history(email)) for email in lax} == {("accepted", "pending", "delivered")}
+    assert all("MTA-STS policy of choosy.test" in line.note for email in choosy for line in lines(email, "deferred"))
 
 
 def test_a_closed_destination_is_probed_with_one_connection(domain):

@@ -31,10 +31,14 @@ STATUS_OF = {
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """No server of the destination could be reached. `absent`: the domain itself does not exist in DNS."""
+    """No server of the destination could be reached. `absent`: the domain itself does not exist in DNS.
+
+    `own`: it was the domain's own policy that forbade it, which says nothing about its servers.
+    """
 
     outcome: Outcome
     absent: bool = False
+    own: bool = False
 
 
 class Dialer:
@@ -64,7 +68,7 @@ class Dialer:
             last = reached
             if enforced and reached.reason == Reason.TLS:
                 last = replace(reached, note=f"{reached.note}. {DEMANDED % domain}")
-        return Closed(last)
+        return Closed(last, own=enforced and (len(allowed) < len(servers) or last.reason == Reason.TLS))
 
     async def suits(self, connection: Connection, domain: str) -> bool:
         """Whether a connection that was opened for another domain may carry this one's mail, as its policy says."""

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
@@ -93,10 +93,10 @@ class Traffic:
         self.engine.lane(job.domain).queued += 1
         self.turns.put_back(job)
 
-    def withdraw(self, closure: Closure | None = None) -> list[Claimed]:
-        """Take back what waits for a turn: all, or what goes to the servers of one closure."""
+    def withdraw(self, concerned: Callable[["Lane"], bool] = lambda _: True) -> list[Claimed]:
+        """Take back what waits for a turn, of all lanes or of those that are concerned."""
         lane = self.engine.lane
-        jobs = self.turns.withdraw(lambda job: closure is None or lane(job.domain).closure is closure)
+        jobs = self.turns.withdraw(lambda job: concerned(lane(job.domain)))
         for job in jobs:
             lane(job.domain).queued -= 1
         return jobs
@@ -174,15 +174,22 @@ class Traffic:
         self.engine.connected -= 1
 
     def not_reached(self, lane: "Lane", job: Claimed, closed: Closed) -> None:
-        """With open connections the server only takes no more at once; without any it is closed."""
+        """With open connections the server only takes no more at once; without any it is closed.
+
+        A domain whose own policy forbids its servers is closed alone.
+        """
         self.last_error = closed.outcome
         self.put_back(job)
+        if closed.own:
+            lane.no_way.shut(closed)
+            lane.defer(self.withdraw(lambda other: other is lane), lane.no_way)
+            return
         if any(lane.accepts(connection) for connection in self.connections):
             self.manners.refused_another(len(self.connections))
             return
         self.manners.heard(closed.outcome)
         lane.closure.shut(closed)
-        lane.defer(self.withdraw(lane.closure), lane.closure)
+        lane.defer(self.withdraw(lambda other: other.closure is lane.closure), lane.closure)
         for other in self._sharing(lane.closure):
             other.shut()
 
