@@ -168,6 +168,16 @@ def test_a_lease_is_renewed_only_while_it_is_ours():
     assert with_connection(lambda each: renew(each, [job], EVER)) == set()
 
 
+def test_a_renewal_that_comes_late_does_not_touch_the_next_attempt_of_a_deferred_email():
+    email = due_email(make_account())
+    (job,) = claim_now(LaneWish("dest.example", 1))
+    attempt = outcome_of(job, Status.DEFERRED)
+    record_now(attempt)
+    assert with_connection(lambda each: renew(each, [job], EVER)) == set()
+    email.refresh_from_db()
+    assert email.next_attempt_at == attempt.next_attempt_at
+
+
 def test_what_was_not_begun_is_handed_back_and_its_attempt_not_counted():
     email = due_email(make_account())
     (job,) = claim_now(LaneWish("dest.example", 1))
