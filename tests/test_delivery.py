@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -246,6 +247,25 @@ def test_on_stop_what_was_not_begun_is_handed_back_and_nothing_is_sent_twice(dom
             wait_until_final(*emails)
     recipients = [received.recipients[0] for received in simulator.received]
     assert len(recipients) == len(set(recipients)) == 20
+
+
+def test_a_stop_before_the_answer_to_the_final_dot_leaves_the_email_to_the_full_back_off(domain, monkeypatch):
+    monkeypatch.setattr("relay.delivery.engine.STOP_SECONDS", 0.2)
+    dotted = threading.Event()
+
+    def behave(stage, _envelope):
+        if stage != Stage.END_OF_DATA:
+            return None
+        dotted.set()
+        return Fault(delay=60)
+
+    email = accepted_email(domain)
+    with simulated(behave), engine_running():
+        assert dotted.wait(15)
+    (line,) = lines(email, "deferred")
+    assert "may have accepted it" in line.note
+    email.refresh_from_db()
+    assert email.next_attempt_at == line.next_attempt_at > timezone.now() + dt.timedelta(minutes=4)
 
 
 def test_two_engines_deliver_each_email_once(domain):

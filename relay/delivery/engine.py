@@ -49,6 +49,8 @@ NOTICE_SECONDS = 2.0
 METRICS_SECONDS = 15.0
 TICK_SECONDS = 1.0
 STOP_SECONDS = 3.0
+# For what they know of the transactions that were cut off.
+GOODBYE_SECONDS = 0.2
 
 
 class Engine:
@@ -130,6 +132,8 @@ class Engine:
             _, late = await asyncio.wait(carriers, timeout=STOP_SECONDS)
             for carrier in late:
                 carrier.cancel()
+            if late:
+                await asyncio.wait(late, timeout=GOODBYE_SECONDS)
         in_hand = [job for traffic in self.traffic.values() for job in traffic.withdraw()]
         in_hand += [job for lane in self.lanes.values() for job in lane.arrivals]
         with contextlib.suppress(TimeoutError, psycopg.Error, OSError):

@@ -181,6 +181,11 @@ class Connection:
                 return said
             trouble.may_have_it = whole
             raise
+        except asyncio.CancelledError:
+            # This process ends. What a server may have is not sent again as if nothing had been.
+            if not whole:
+                raise
+            raise Trouble("end_of_data", "the relay stopped before an answer came", may_have_it=True) from None
         self.must_reset = False
         return reply
 
