@@ -15,10 +15,11 @@ from domains.models import DemoRecord, Domain
 from domains.own import own_domain
 from domains.records import records_of
 from domains.zone import zone_records
+from relay.simulator.server import Simulator
 from relay.simulator.world import World, database_records
 from tests.dns_servers import FIRST, Network
 from tests.factories import make_account, make_domain
-from tests.mail_world import dns_running
+from tests.mail_world import Client, dns_running, running
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -137,6 +138,26 @@ def test_the_simulator_serves_our_zone_and_what_a_customer_of_the_demo_entered(d
         assert str(resolver.resolve("bounce.boutique.example", "MX")[0]) == "10 mx.relay.test."
         assert str(resolver.resolve("boutique.example", "NS")[0]) == "ns.relay.test."
         assert len(zone_records()) > 4
+
+
+def test_the_mail_of_a_customer_of_the_demo_comes_to_the_simulator_and_nobody_elses(domain, demo, settings):
+    settings.SIMULATOR_DOMAIN = "simulator.test"
+    world = World(database_records)
+    simulator = Simulator("simulator.test", takes=world.sends_here)
+    with dns_running(world) as server, running(simulator):
+        resolver = dns.resolver.Resolver(configure=False)
+        resolver.nameservers, resolver.port = ["127.0.0.1"], server.port
+        assert str(resolver.resolve("boutique.example", "MX")[0]) == "10 mx.simulator.test."
+        client = Client(simulator.port)
+        client.begin("marie@Boutique.example")
+        client.close()
+        client = Client(simulator.port)
+        client.reply()
+        client.ask("EHLO client.test")
+        client.ask("MAIL FROM:<ann@example.test>")
+        for stranger in ("x@shop.example", "x@bounce.boutique.example", f"x@{'a' * 70}.example"):
+            assert client.ask(f"RCPT TO:<{stranger}>").startswith("550 5.7.1")
+        client.close()
 
 
 def test_what_is_removed_in_the_demo_is_gone_and_the_rest_stays(domain, demo):

@@ -6,7 +6,7 @@ import re
 import ssl
 import time
 from collections import OrderedDict, deque
-from collections.abc import Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from datetime import UTC, datetime
 from itertools import count
 
@@ -28,7 +28,7 @@ PENDING_REPORTS = 1000
 
 
 class Simulator:
-    """Takes mail for `domain` and for `domains`, relays nothing.
+    """Takes mail for `domain`, for `domains` and for those that `takes` says it is for, relays nothing.
 
     `received` holds the newest messages, at most `keep` of them and `keep_bytes` in all; `received_count` counts all.
     `behave` is asked before the address table and may be changed at any time. Reports are sent by `courier`, if any,
@@ -40,6 +40,7 @@ class Simulator:
         domain: str,
         *,
         domains: Collection[str] = (),
+        takes: Callable[[str], bool] = lambda _domain: False,
         behave: Behave | None = None,
         courier: Courier | None = None,
         shelf: Shelf | None = None,
@@ -52,6 +53,7 @@ class Simulator:
     ) -> None:
         self.hostname = f"mx.{domain}"
         self.domains = {domain.lower(), *(name.lower() for name in domains)}
+        self.takes = takes
         self.behave = behave
         self.courier = courier
         self.shelf = shelf
@@ -105,7 +107,8 @@ class Simulator:
         return action if isinstance(action, Fault) else Fault(action)
 
     def _by_recipient(self, mailbox: str) -> Action:
-        if mailbox.rpartition("@")[2].lower() not in self.domains and mailbox.lower() != "postmaster":
+        domain = mailbox.rpartition("@")[2].lower()
+        if domain not in self.domains and mailbox.lower() != "postmaster" and not self.takes(domain):
             return "550 5.7.1 Relaying denied"
         address = address_of(mailbox)
         return address.reply if address.stage is Stage.RCPT else None

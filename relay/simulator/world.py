@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterable
 from ipaddress import ip_address
 
 import dns.exception
+import dns.name
 from django.conf import settings
 from django.db import connections
+from dns.rdatatype import MX
 
 from domains.models import DemoRecord, Domain
 from domains.zone import own_records, zone_records
-from relay.simulator.zone import Record, Zone
+from relay.simulator.zone import Record, Zone, record_data
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +42,14 @@ class World:
         if self.reading is not None:
             await asyncio.wait([self.reading], timeout=PATIENCE)
         return self.zone
+
+    def sends_here(self, domain: str) -> bool:
+        """Whether the mail of a domain comes to the simulator. Whoever delivers has just asked for its zone."""
+        try:
+            name = dns.name.from_text(domain)
+        except dns.exception.DNSException:
+            return False
+        return self.zone.has(name, record_data(MX, mail_host()))
 
     def _finish(self, reading: asyncio.Future[Zone]) -> None:
         self.reading = None
@@ -74,7 +84,7 @@ def fixed_records() -> list[tuple[str, str, str]]:
         (settings.HOSTNAME, *here),
         (simulator, "SOA", soa()),
         (simulator, "NS", f"ns.{ours}"),
-        (simulator, "MX", f"10 mx.{simulator}"),
+        (simulator, "MX", mail_host()),
         (f"mx.{simulator}", *here),
         # RFC 7505: takes no mail.
         (f"nullmx.{simulator}", "MX", "0 ."),
@@ -108,8 +118,12 @@ def database_records() -> list[Record]:
 
 
 def zone_apex(name: str) -> list[Record]:
-    """Each customer's domain is a zone with a name server, as in the real DNS."""
-    return [Record(name, "SOA", soa()), Record(name, "NS", f"ns.{settings.ZONE}")]
+    """Each customer's domain is a zone with a name server, as in the real DNS, and its mail comes to the simulator."""
+    return [Record(name, "SOA", soa()), Record(name, "NS", f"ns.{settings.ZONE}"), Record(name, "MX", mail_host())]
+
+
+def mail_host() -> str:
+    return f"10 mx.{settings.SIMULATOR_DOMAIN}"
 
 
 def soa() -> str:

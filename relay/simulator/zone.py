@@ -56,6 +56,9 @@ class Zone:
         rrset = self.names[owner].setdefault(rdtype, dns.rrset.RRset(owner, dns.rdataclass.IN, rdtype))
         rrset.add(rdata, self.ttl)
 
+    def has(self, name: dns.name.Name, rdata: dns.rdata.Rdata) -> bool:
+        return rdata in self.names.get(name, {}).get(rdata.rdtype, ())
+
     def remove(self, name: str) -> None:
         """Forget every record of a name; it still exists if there are names below it."""
         owner = dns.name.from_text(name)

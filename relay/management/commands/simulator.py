@@ -30,12 +30,14 @@ async def serve() -> None:
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     domain = settings.SIMULATOR_DOMAIN
     name_server = settings.DNS_SERVER or (local_address()[1], settings.SIMULATOR_DNS_PORT)
+    world = World(database_records)
     simulator = Simulator(
         domain,
+        takes=world.sends_here,
         courier=Courier(f"mx.{domain}", name_server, settings.BOUNCES_PORT),
         shelf=Shelf(settings.HOME / "simulator", newest=settings.SIMULATOR_FILES) if settings.SIMULATOR_FILES else None,
     )
-    names = DnsServer(World(database_records))
+    names = DnsServer(world)
     await names.start(settings.BIND, settings.SIMULATOR_DNS_PORT)
     await simulator.start(settings.BIND, settings.SIMULATOR_PORT)
     await ended.wait()
