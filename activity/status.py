@@ -28,8 +28,3 @@ MOVES: dict[Status, frozenset[Status]] = {
 }
 
 WAITING = (Status.ACCEPTED, Status.PENDING, Status.DEFERRED)
-
-
-def sources_of(target: Status) -> list[str]:
-    """The statuses from which `target` may be reached: the WHERE of a conditional UPDATE."""
-    return [source.value for source, targets in MOVES.items() if target in targets]
