@@ -238,6 +238,19 @@ def test_a_token_opens_no_other_host(server, email, host):
     assert answer_to(server, return_path_of(email, host)).startswith("550 5.1.1")
 
 
+@pytest.mark.parametrize(
+    "host", [b"bounce.\0boutique.example", b"bounce.\xffboutique.example", b"\0", b"\xc3\xa9.example"]
+)
+def test_a_token_at_what_is_no_host_name_is_refused_for_good(server, host):
+    path = return_path_of(Recipient(id=uuid7()), "").encode() + host
+    with closing(Client(server.port)) as client:
+        client.reply()
+        client.ask("EHLO client.test")
+        client.ask("MAIL FROM:<>")
+        client.send(b"RCPT TO:<" + path + b">\r\n")
+        assert client.reply().startswith("550 5.1.1")
+
+
 def test_a_token_opens_no_host_of_another_account(server, email):
     other = make_domain(make_account(), "other.example")
     for host in ("bounce.other.example", f"{other.token}.bounce.relay.test"):

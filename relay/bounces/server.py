@@ -84,7 +84,8 @@ class Desk:
         if local.lower() in OURS and host in (settings.ZONE, settings.HOSTNAME, f"mx.{settings.ZONE}"):
             return True
         recipient_id = recipient_named(address)
-        if recipient_id is None:
+        # What PostgreSQL cannot even be asked for is refused for good and not put off.
+        if recipient_id is None or not (host.isascii() and host.isprintable()):
             return False
         if host == f"bounce.{settings.ZONE}":
             return True
