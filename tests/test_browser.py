@@ -303,3 +303,12 @@ def test_operators_pages_break_no_rule_of_the_csp(open_page, account, furnished)
     for path in ("billing/account/", f"billing/account/{account.pk}/change/", "activity/recipient/"):
         page.goto(f"/admin/{path}")
         expect(page.locator("#content")).to_be_visible()
+
+
+def test_the_operators_page_of_lanes_fits_on_a_phone(open_page, account):
+    email = make_email(account, f"x@{'long-' * 10}name.example", Status.DEFERRED)
+    Recipient.objects.filter(pk=email.pk).update(next_attempt_at=timezone.now())
+    operator = make_user("operator@example.com", is_staff=True, is_superuser=True)
+    page = open_page("/admin/lanes/", user=operator, viewport={"width": 390, "height": 800})
+    expect(page.get_by_role("button", name="Pause")).to_be_attached()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
