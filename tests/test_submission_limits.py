@@ -52,7 +52,7 @@ def test_buckets_that_are_full_are_forgotten(monkeypatch):
 
 
 def test_what_is_known_of_senders_is_forgotten_when_they_send_no_more(world, monkeypatch):
-    monkeypatch.setattr("relay.submission.directory.REMEMBER_LISTENING", 0.3)
+    monkeypatch.setattr("relay.submission.directory.REMEMBER_LISTENING", 2.0)
     world.server.directory.answers.clear()
     assert world.ready().message("a@example.org").startswith("250")
     assert world.server.directory.answers
