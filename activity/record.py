@@ -10,12 +10,11 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection as django_connection
-from django.db import transaction
 from psycopg import AsyncConnection
 
 from activity.aftermath import after_attempts, after_reports
 from activity.outcome import Attempt, Outcome
-from activity.status import BOUNCES, MOVES, WAITING, Status
+from activity.status import BOUNCES, MOVES, Status
 from activity.text import clean, one_line
 
 # One array a column: psycopg sends each as one parameter, however many recipients there are.
@@ -140,10 +139,6 @@ async def _record(connection: AsyncConnection[Any], attempts: Sequence[Attempt],
     return {key for (key,) in await cursor.fetchall()}
 
 
-class AttemptUnderWay(Exception):
-    """A report came before its email's attempt was recorded: it has to wait."""
-
-
 def record_reports(reports: Mapping[UUID, tuple[Outcome, dt.datetime]]) -> set[UUID]:
     """Carry out non-delivery notifications, {email: (outcome, when)}: Delivered → Soft or Hard bounce.
 
@@ -161,16 +156,3 @@ def record_reports(reports: Mapping[UUID, tuple[Outcome, dt.datetime]]) -> set[U
         moved = {key for (key,) in cursor.fetchall()}
     after_reports(moved)
     return moved
-
-
-@transaction.atomic
-def record_report(recipient_id: UUID, outcome: Outcome, at: dt.datetime) -> bool:
-    """One of them. Raises AttemptUnderWay while the email is not final: its attempt's own record comes first."""
-    if record_reports({recipient_id: (outcome, at)}):
-        return True
-    with django_connection.cursor() as cursor:
-        cursor.execute("SELECT status FROM activity_recipient WHERE id = %s", [recipient_id])
-        found = cursor.fetchone()
-    if found is not None and found[0] in WAITING:
-        raise AttemptUnderWay(str(recipient_id))
-    return False

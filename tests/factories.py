@@ -5,11 +5,13 @@ import itertools
 from functools import cache
 from uuid import UUID
 
+from django.db import transaction
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from activity.arrival import destination_of, recipient_id_for
 from activity.models import Message, Recipient, StatusEvent
+from activity.record import record_reports
 from activity.status import WAITING, Status
 from billing.models import Account, Membership, Plan, User
 from domains.keys import make_private_key
@@ -158,3 +160,9 @@ def make_event(recipient, status, reason="", code=0, enhanced="", reply="", *, a
         reply=reply,
         **fields,
     )
+
+
+@transaction.atomic
+def record_report(recipient_id, outcome, at):
+    """A non-delivery notification about one email; whether it changed its status."""
+    return bool(record_reports({recipient_id: (outcome, at)}))

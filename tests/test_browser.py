@@ -15,7 +15,6 @@ from playwright.sync_api import expect, sync_playwright
 
 from activity.models import Recipient
 from activity.outcome import Outcome
-from activity.record import record_report
 from activity.rollup import roll_up
 from activity.status import Status
 from activity.suppress import Cause, suppress, unsuppress
@@ -29,6 +28,7 @@ from tests.factories import (
     make_login,
     make_message,
     make_user,
+    record_report,
 )
 
 CHROMIUM = Path("/usr/bin/chromium")

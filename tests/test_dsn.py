@@ -9,14 +9,13 @@ from django.utils import timezone
 
 from activity.models import Message, MessageContent, OwedDsn, Recipient
 from activity.outcome import Outcome
-from activity.record import record_report
 from activity.status import Status
 from activity.suppress import Cause, suppress
 from domains.own import own_domain
 from relay import dsn
 from relay.bounces.understanding import understand
 from tests.delivering import accepted_email, engine_running, simulated, wait_until_final
-from tests.factories import make_account, make_credential, make_domain, make_email, make_user
+from tests.factories import make_account, make_credential, make_domain, make_email, make_user, record_report
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

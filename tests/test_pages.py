@@ -12,7 +12,6 @@ from django.utils import timezone
 from activity.listing import PAGE
 from activity.models import Recipient
 from activity.outcome import Outcome
-from activity.record import record_report
 from activity.status import Status
 from billing.models import Usage, period_of
 from domains.models import hash_secret
@@ -27,6 +26,7 @@ from tests.factories import (
     make_message,
     make_plan,
     make_user,
+    record_report,
 )
 
 pytestmark = pytest.mark.django_db

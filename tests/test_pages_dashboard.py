@@ -10,10 +10,9 @@ from django.utils import timezone
 from activity.dashboard import Dashboard, Figures
 from activity.models import Rollup
 from activity.outcome import Outcome
-from activity.record import record_report
 from activity.rollup import hour_of, roll_up
 from activity.status import Status
-from tests.factories import make_account, make_email, make_event, make_user
+from tests.factories import make_account, make_email, make_event, make_user, record_report
 
 pytestmark = pytest.mark.django_db
 

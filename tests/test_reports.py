@@ -131,11 +131,12 @@ def test_a_soft_bounce_never_becomes_a_hard_one(email):
     assert bounces_of(email) == 1
 
 
-def test_a_report_on_an_email_under_way_waits_for_its_attempts_record(account):
-    email = sent(account, status=Status.PENDING)
+@pytest.mark.parametrize("status", [Status.ACCEPTED, Status.PENDING, Status.DEFERRED])
+def test_a_report_on_an_email_under_way_waits_for_its_attempts_record(account, status):
+    email = sent(account, status=status)
     report = understood(dsn(block()), return_path_of(email))
     assert report.understood_at is None
-    assert status_of(email) == Status.PENDING
+    assert status_of(email) == status
     Recipient.objects.filter(id=email.id).update(status=Status.DELIVERED, next_attempt_at=None)
     sweep_reports()
     report.refresh_from_db()

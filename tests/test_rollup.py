@@ -10,10 +10,9 @@ from django.utils import timezone
 from activity import rollup
 from activity.models import Recipient, Rollup, RollupHour, RollupMark
 from activity.outcome import Outcome
-from activity.record import record_report
 from activity.rollup import HOUR, drop_old, hour_of
 from activity.status import Status
-from tests.factories import make_account, make_email
+from tests.factories import make_account, make_email, record_report
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -13,11 +13,11 @@ from activity.claim import LaneWish
 from activity.models import Recipient, Suppression, SuppressionRemoval
 from activity.outcome import Outcome
 from activity.pool import open_pool
-from activity.record import record, record_report
+from activity.record import record
 from activity.status import Status
 from activity.suppress import Cause, drop_expired, suppress, unsuppress
 from activity.suppressed import suppressed_addresses, suppression_of
-from tests.factories import make_account, make_email, make_user
+from tests.factories import make_account, make_email, make_user, record_report
 from tests.test_claim_and_record import EVER, claim_now, due_email, outcome_of, record_now
 
 pytestmark = pytest.mark.django_db(transaction=True)
