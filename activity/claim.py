@@ -86,12 +86,12 @@ FROM taken CROSS JOIN LATERAL (
 ) AS message
 """
 
-# What lies beyond a lease is the next attempt of an email that was Deferred in this very moment.
+# An attempt of the same number is ours, even if its lease ran out while the database was away. What lies beyond a lease
+# is the next attempt of an email that was Deferred in this very moment.
 RENEW = """
 UPDATE activity_recipient r SET next_attempt_at = now() + %(lease)s
 FROM unnest(%(ids)s::uuid[], %(attempts)s::int[]) AS held(id, attempt)
-WHERE r.id = held.id AND r.attempt = held.attempt AND r.id >= %(oldest)s
-    AND r.next_attempt_at > now() AND r.next_attempt_at <= now() + %(lease)s
+WHERE r.id = held.id AND r.attempt = held.attempt AND r.id >= %(oldest)s AND r.next_attempt_at <= now() + %(lease)s
 RETURNING r.id
 """
 

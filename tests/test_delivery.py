@@ -268,6 +268,26 @@ def test_a_stop_before_the_answer_to_the_final_dot_leaves_the_email_to_the_full_
     assert email.next_attempt_at == line.next_attempt_at > timezone.now() + dt.timedelta(minutes=4)
 
 
+def test_after_the_database_was_away_for_longer_than_a_lease_nothing_under_way_is_taken_again(domain):
+    dotted = threading.Event()
+
+    def behave(stage, _envelope):
+        if stage != Stage.END_OF_DATA:
+            return None
+        dotted.set()
+        return Fault(delay=2)
+
+    email = accepted_email(domain)
+    with simulated(behave) as simulator, engine_running() as engine:
+        assert dotted.wait(15)
+        engine.claimer.renewed_at -= 120
+        Recipient.objects.filter(id=email.id).update(next_attempt_at=timezone.now())
+        engine.ring("dest.test")
+        wait_until_final(email)
+    assert simulator.received_count == 1
+    assert (email.status, email.attempt) == ("delivered", 1)
+
+
 def test_two_engines_deliver_each_email_once(domain):
     emails = [accepted_email(domain, f"u{n}@dest.test") for n in range(60)]
     with simulated() as simulator, engine_running(), engine_running():

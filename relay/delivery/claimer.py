@@ -24,6 +24,8 @@ LANES_A_CLAIM = 200
 # While mail comes in numbers, the next claim waits these seconds for more of it: a statement costs as much as many rows
 # do, and a bell more still.
 GATHER = 0.02
+# After so long without a renewal leases may have run out, and a claim would take what is under way here once more.
+LATE = LEASE.total_seconds() / 2
 
 
 class Claimer:
@@ -35,6 +37,7 @@ class Claimer:
         self.leased_until: dict[UUID, float] = {}
         # No recipient with a smaller id is due: statements need not look into older slices.
         self.oldest = UUID(int=0)
+        self.renewed_at = time.monotonic()
         self.wake = asyncio.Event()
 
     async def look(self) -> None:
@@ -68,6 +71,8 @@ class Claimer:
         wishing = self._wishing(space)
         if not wishing:
             return None
+        if time.monotonic() > self.renewed_at + LATE:
+            await self.renew()
         answering = {lane.domain for lane, wish in wishing if lane.unanswered(wish)}
         rung = [lane.rung if lane.domain in answering else lane.answered for lane, _ in wishing]
         await self.engine.doorbells.answer(answering)
@@ -108,11 +113,13 @@ class Claimer:
 
     async def renew(self) -> None:
         jobs = list(self.held.values())
-        if not jobs:
-            return
         booked = time.monotonic()
+        if not jobs:
+            self.renewed_at = booked
+            return
         async with self.engine.pool.connection() as connection:
             ours = await renew(connection, jobs, self.oldest)
+        self.renewed_at = booked
         self.leased_until.update({key: booked + LEASE.total_seconds() for key in ours if key in self.held})
 
     async def give_back(self, jobs: list[Claimed]) -> None:
