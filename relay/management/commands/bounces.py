@@ -1,7 +1,6 @@
 """Runs the return-path server: takes bounces, complaints and other reports, and keeps them to be understood."""
 
 import asyncio
-import logging
 import os
 import signal
 from typing import Any
@@ -20,8 +19,6 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def handle(self, *_args: Any, **_options: Any) -> None:
-        # aiosmtpd tells of every line.
-        logging.getLogger("mail.log").setLevel(logging.WARNING)
         # Mail on its way goes before what comes back.
         os.nice(settings.BACKGROUND_NICENESS)
         open_files.allow_many()
