@@ -8,6 +8,7 @@ import psycopg
 import pytest
 import redis
 from django.conf import settings
+from django.db import connection as database
 from django.db import transaction
 from django.utils import timezone
 
@@ -245,6 +246,12 @@ def test_a_flood_over_the_quota_stores_few_rows(world):
     assert Recipient.objects.count() < 250
 
 
+def somebody_waits_for_a_lock():
+    with database.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM pg_locks WHERE NOT granted")
+        return cursor.fetchone()
+
+
 def test_messages_over_the_quota_whose_ends_come_at_once_are_few_rows_too(world):
     world.account.plan.monthly_quota = 0
     world.account.plan.save()
@@ -255,7 +262,9 @@ def test_messages_over_the_quota_whose_ends_come_at_once_are_few_rows_too(world)
         assert client.ask("DATA").startswith("354")
     with transaction.atomic():
         Usage.objects.select_for_update().get(pk=usage.pk)
-        for client in clients:
+        clients[0].send(MESSAGE + b".\r\n")
+        wait_for(somebody_waits_for_a_lock)
+        for client in clients[1:]:
             client.send(MESSAGE + b".\r\n")
         wait_for(lambda: len(world.server.committer.waiting) == len(clients) - 1)
     assert {client.reply()[:9] for client in clients} == {"550 5.7.1"}
